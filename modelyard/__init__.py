@@ -1,0 +1,1 @@
+"""Modelyard: what infrastructure, serving images and training code share."""

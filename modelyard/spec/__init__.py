@@ -1,0 +1,1 @@
+"""The typed, validated form of `environments/` and `teams/`."""
