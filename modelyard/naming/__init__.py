@@ -27,6 +27,20 @@ def fit(name: str, limit: int) -> str:
     return f"{name[: limit - 7].rstrip('-_')}-{digest}"
 
 
+def labels(environment: str, team: str, cost_center: str, model: str = "shared") -> dict[str, str]:
+    """Return the labels that every resource carries, on Google Cloud and in Kubernetes alike.
+
+    What teams share is labelled team `platform`; what models share, model `shared`.
+    """
+    return {
+        "environment": environment,
+        "team": fit(team, LABEL),
+        "model": fit(model, LABEL),
+        "cost_center": cost_center,
+        "managed_by": "modelyard",
+    }
+
+
 def underscored(name: str) -> str:
     """Return `name` as BigQuery takes it."""
     return name.replace("-", "_")

@@ -153,6 +153,8 @@ class Environment(Spec):
     project_number: Annotated[str, Field(pattern=r"^[1-9][0-9]{5,18}$")]
     organization: Annotated[str, Field(pattern=r"^[a-z0-9.-]+\.[a-z]{2,}$")]
     """Domain of the organisation; members outside it are refused."""
+    cost_center: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = "platform"
+    """Who pays for what the teams share."""
     region: Region
     data_residency: Literal["EU", "US", "region"] = "region"
     """Where data lives: a multi-region of BigQuery and Cloud Storage, or the region alone."""

@@ -1,0 +1,1 @@
+"""Reusable constructs, one capability each; usable from any cdktf app."""

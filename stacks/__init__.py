@@ -1,0 +1,1 @@
+"""What is deployed: each stack is one Terraform state and one blast radius."""
