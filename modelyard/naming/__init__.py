@@ -256,8 +256,18 @@ class ModelNames:
 
     @property
     def topic(self) -> str:
-        """Pub/Sub topic of a streaming model's input; `-predictions` and `-dead-letter` follow it."""
+        """Pub/Sub topic, and subscription, of a streaming model's input."""
         return f"{self.model}-input"
+
+    @property
+    def predictions_topic(self) -> str:
+        """Pub/Sub topic of a streaming model's predictions."""
+        return f"{self.model}-predictions"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Pub/Sub topic, and subscription, of messages a streaming model could not score."""
+        return f"{self.model}-dead-letter"
 
     @property
     def hostname_path(self) -> str:

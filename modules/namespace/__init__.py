@@ -1,0 +1,195 @@
+"""A team's namespace: quota, limits, and no traffic but what models need."""
+
+from collections.abc import Mapping, Sequence
+
+from cdktf_cdktf_provider_kubernetes.limit_range_v1 import (
+    LimitRangeV1,
+    LimitRangeV1Metadata,
+    LimitRangeV1Spec,
+    LimitRangeV1SpecLimit,
+)
+from cdktf_cdktf_provider_kubernetes.namespace_v1 import NamespaceV1, NamespaceV1Metadata
+from cdktf_cdktf_provider_kubernetes.network_policy_v1 import (
+    NetworkPolicyV1,
+    NetworkPolicyV1Metadata,
+    NetworkPolicyV1Spec,
+    NetworkPolicyV1SpecEgress,
+    NetworkPolicyV1SpecEgressPorts,
+    NetworkPolicyV1SpecEgressTo,
+    NetworkPolicyV1SpecEgressToIpBlock,
+    NetworkPolicyV1SpecEgressToNamespaceSelector,
+    NetworkPolicyV1SpecIngress,
+    NetworkPolicyV1SpecIngressFrom,
+    NetworkPolicyV1SpecIngressFromIpBlock,
+    NetworkPolicyV1SpecIngressFromNamespaceSelector,
+    NetworkPolicyV1SpecIngressPorts,
+    NetworkPolicyV1SpecPodSelector,
+)
+from cdktf_cdktf_provider_kubernetes.resource_quota_v1 import (
+    ResourceQuotaV1,
+    ResourceQuotaV1Metadata,
+    ResourceQuotaV1Spec,
+)
+from cdktf_cdktf_provider_kubernetes.role_binding_v1 import (
+    RoleBindingV1,
+    RoleBindingV1Metadata,
+    RoleBindingV1RoleRef,
+    RoleBindingV1Subject,
+)
+from constructs import Construct
+
+from modules.workload import HTTP_PORT
+
+# Where load balancers probe from; documented by Google and the same everywhere.
+HEALTH_CHECKS = ("35.191.0.0/16", "130.211.0.0/22")
+# restricted.googleapis.com and private.googleapis.com: Google's APIs without the internet.
+GOOGLE_APIS = ("199.36.153.4/30", "199.36.153.8/30")
+METADATA_SERVER = ("169.254.169.252/32", "169.254.169.254/32")
+
+
+class TeamNamespace(Construct):
+    """A namespace that starts closed.
+
+    Pods get no traffic in but on the serving port from the gateway's proxies, Google's health checks and the metrics
+    collector, and none out but to DNS, the metadata server and Google's APIs. Members of `viewers` may look.
+
+    Example:
+        ```python
+        from cdktf import App, TerraformStack
+        from modelyard.naming import Names
+        from modules.kubernetes import provider
+        from modules.namespace import TeamNamespace
+
+        stack = TerraformStack(App(), "example")
+        provider(stack, Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example"))
+        TeamNamespace(stack, "namespace", name="team-a", labels={"team": "a"}, quota={"pods": "20"},
+                      callers=["10.10.18.0/23"], viewers=["a@example.com"])
+        ```
+
+    Args:
+        scope: parent.
+        construct_id: id in the parent.
+        name: name of the namespace.
+        labels: labels of everything in it.
+        quota: hard limits, as a ResourceQuota takes them.
+        callers: address ranges that may call the serving port.
+        viewers: Google groups with Kubernetes' `view` role, which shows no secrets.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        labels: Mapping[str, str],
+        quota: Mapping[str, str],
+        callers: Sequence[str],
+        viewers: Sequence[str],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.name = name
+        enforced = {
+            "pod-security.kubernetes.io/enforce": "restricted",
+            "pod-security.kubernetes.io/warn": "restricted",
+            "modelyard.dev/gateway-access": "true",
+        }
+        self.resource = NamespaceV1(
+            self, "namespace", metadata=NamespaceV1Metadata(name=name, labels={**labels, **enforced})
+        )
+        inside = {"namespace": name, "labels": dict(labels)}
+        ResourceQuotaV1(
+            self,
+            "quota",
+            metadata=ResourceQuotaV1Metadata(name="team", **inside),
+            spec=ResourceQuotaV1Spec(hard=dict(quota)),
+            depends_on=[self.resource],
+        )
+        LimitRangeV1(
+            self,
+            "limits",
+            metadata=LimitRangeV1Metadata(name="defaults", **inside),
+            spec=LimitRangeV1Spec(
+                limit=[
+                    LimitRangeV1SpecLimit(
+                        type="Container",
+                        default={"cpu": "500m", "memory": "512Mi"},
+                        default_request={"cpu": "500m", "memory": "512Mi"},
+                    )
+                ]
+            ),
+            depends_on=[self.resource],
+        )
+        NetworkPolicyV1(
+            self,
+            "default-deny",
+            metadata=NetworkPolicyV1Metadata(name="default-deny", **inside),
+            spec=NetworkPolicyV1Spec(
+                pod_selector=NetworkPolicyV1SpecPodSelector(), policy_types=["Ingress", "Egress"]
+            ),
+            depends_on=[self.resource],
+        )
+        NetworkPolicyV1(
+            self,
+            "allow-serving",
+            metadata=NetworkPolicyV1Metadata(name="allow-serving", **inside),
+            spec=NetworkPolicyV1Spec(
+                pod_selector=NetworkPolicyV1SpecPodSelector(),
+                policy_types=["Ingress", "Egress"],
+                ingress=[self._ingress(callers)],
+                egress=self._egress(),
+            ),
+            depends_on=[self.resource],
+        )
+        RoleBindingV1(
+            self,
+            "viewers",
+            metadata=RoleBindingV1Metadata(name="viewers", **inside),
+            role_ref=RoleBindingV1RoleRef(api_group="rbac.authorization.k8s.io", kind="ClusterRole", name="view"),
+            subject=[
+                RoleBindingV1Subject(kind="Group", name=group, api_group="rbac.authorization.k8s.io")
+                for group in viewers
+            ],
+            depends_on=[self.resource],
+        )
+
+    @staticmethod
+    def _ingress(callers: Sequence[str]) -> NetworkPolicyV1SpecIngress:
+        blocks = [
+            NetworkPolicyV1SpecIngressFrom(ip_block=NetworkPolicyV1SpecIngressFromIpBlock(cidr=cidr))
+            for cidr in (*callers, *HEALTH_CHECKS)
+        ]
+        collectors = NetworkPolicyV1SpecIngressFrom(
+            namespace_selector=NetworkPolicyV1SpecIngressFromNamespaceSelector(
+                match_labels={"kubernetes.io/metadata.name": "gmp-system"}
+            )
+        )
+        return NetworkPolicyV1SpecIngress(
+            from_=[*blocks, collectors],
+            ports=[NetworkPolicyV1SpecIngressPorts(port=str(HTTP_PORT), protocol="TCP")],
+        )
+
+    @staticmethod
+    def _egress() -> list[NetworkPolicyV1SpecEgress]:
+        def to(ranges: Sequence[str], ports: Sequence[str]) -> NetworkPolicyV1SpecEgress:
+            return NetworkPolicyV1SpecEgress(
+                to=[
+                    NetworkPolicyV1SpecEgressTo(ip_block=NetworkPolicyV1SpecEgressToIpBlock(cidr=cidr))
+                    for cidr in ranges
+                ],
+                ports=[NetworkPolicyV1SpecEgressPorts(port=port, protocol="TCP") for port in ports],
+            )
+
+        dns = NetworkPolicyV1SpecEgress(
+            to=[
+                NetworkPolicyV1SpecEgressTo(
+                    namespace_selector=NetworkPolicyV1SpecEgressToNamespaceSelector(
+                        match_labels={"kubernetes.io/metadata.name": "kube-system"}
+                    )
+                ),
+                # Where the node-local DNS cache listens.
+                NetworkPolicyV1SpecEgressTo(ip_block=NetworkPolicyV1SpecEgressToIpBlock(cidr="169.254.20.10/32")),
+            ],
+            ports=[NetworkPolicyV1SpecEgressPorts(port="53", protocol=protocol) for protocol in ("TCP", "UDP")],
+        )
+        return [dns, to(METADATA_SERVER, ["80", "988"]), to(GOOGLE_APIS, ["443"])]

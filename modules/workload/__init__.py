@@ -1,0 +1,162 @@
+"""Pods as every model runs them: non-root, read-only, without privileges, with requests, limits and probes.
+
+REST deployments, stream workers and batch jobs differ in the resource around the pod, not in the pod. The bindings
+give each resource its own classes for the same fields, so the functions here take the classes' common prefix.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from cdktf_cdktf_provider_kubernetes import config_map_v1
+from constructs import Construct
+
+from modelyard.spec.team import Resources
+
+# Distroless' "nonroot" user and group.
+USER = 65532
+HTTP_PORT = 8080
+CONFIG_PATH = "/etc/modelyard"
+LOG_PATH = "/var/lib/modelyard/log"
+SCRAPED = {"modelyard.dev/metrics": "true"}
+
+
+@dataclass(frozen=True)
+class PodShape:
+    """What differs between the pods of models.
+
+    Attributes:
+        image: reference by digest.
+        resources: of the main container.
+        config_map: name of the ConfigMap that holds `model.json`.
+        config_digest: digest of its text: pods restart when it changes.
+        service_account: Kubernetes service account.
+        args: arguments of the image's entry point.
+        env: environment variables.
+        probes: whether the container answers HTTP probes on `HTTP_PORT`.
+        restart_policy: `Always`, or `Never` for jobs.
+        log_gib: size of the volume that holds the write-ahead prediction log, in GiB.
+        grace_seconds: time to finish what is in flight after a stop was asked for.
+    """
+
+    image: str
+    resources: Resources
+    config_map: str
+    service_account: str
+    args: Sequence[str]
+    env: Mapping[str, str]
+    config_digest: str = ""
+    probes: bool = True
+    restart_policy: str = "Always"
+    log_gib: int = 2
+    grace_seconds: int = 60
+
+
+def config_map(
+    scope: Construct, construct_id: str, *, name: str, namespace: str, labels: Mapping[str, str], text: str
+) -> str:
+    """Add a ConfigMap holding `model.json`; return the digest of its text."""
+    config_map_v1.ConfigMapV1(
+        scope,
+        construct_id,
+        metadata=config_map_v1.ConfigMapV1Metadata(name=name, namespace=namespace, labels=dict(labels)),
+        data={"model.json": text},
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str, str]) -> Any:
+    """Return a pod specification.
+
+    Args:
+        module: submodule of the Kubernetes bindings, such as `deployment_v1`.
+        prefix: prefix of its pod classes, such as `DeploymentV1SpecTemplateSpec`.
+        shape: what differs between models.
+        selector: labels of the pods, to spread them over zones.
+    """
+
+    def of(name: str) -> Callable[..., Any]:
+        return getattr(module, prefix + name)  # type: ignore[no-any-return]
+
+    mounts = {"config": CONFIG_PATH, "log": LOG_PATH, "tmp": "/tmp"}
+    main = of("Container")(
+        name="model",
+        image=shape.image,
+        image_pull_policy="Always",
+        args=list(shape.args),
+        env=[of("ContainerEnv")(name=key, value=value) for key, value in sorted(shape.env.items())],
+        port=[of("ContainerPort")(name="http", container_port=HTTP_PORT)],
+        resources=of("ContainerResources")(requests=amounts(shape.resources), limits=amounts(shape.resources)),
+        security_context=_locked_down(of),
+        volume_mount=[
+            of("ContainerVolumeMount")(name=name, mount_path=path, read_only=name == "config")
+            for name, path in mounts.items()
+        ],
+        **(_probes(of) if shape.probes else {}),
+    )
+    gpu = shape.resources.gpu > 0
+    return of("")(
+        service_account_name=shape.service_account,
+        # Workload Identity goes through the metadata server: no token of the cluster's API is needed in the pod.
+        automount_service_account_token=False,
+        enable_service_links=False,
+        restart_policy=shape.restart_policy,
+        termination_grace_period_seconds=shape.grace_seconds,
+        security_context=of("SecurityContext")(
+            run_as_non_root=True,
+            run_as_user=str(USER),
+            run_as_group=str(USER),
+            fs_group=str(USER),
+            seccomp_profile=of("SecurityContextSeccompProfile")(type="RuntimeDefault"),
+        ),
+        container=[main],
+        volume=[
+            of("Volume")(name="config", config_map=of("VolumeConfigMap")(name=shape.config_map)),
+            of("Volume")(name="log", empty_dir=of("VolumeEmptyDir")(size_limit=f"{shape.log_gib}Gi")),
+            of("Volume")(name="tmp", empty_dir=of("VolumeEmptyDir")(size_limit="256Mi")),
+        ],
+        toleration=[of("Toleration")(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")] if gpu else None,
+        topology_spread_constraint=[
+            of("TopologySpreadConstraint")(
+                max_skew=1,
+                topology_key="topology.kubernetes.io/zone",
+                when_unsatisfiable="ScheduleAnyway",
+                label_selector=[of("TopologySpreadConstraintLabelSelector")(match_labels=dict(selector))],
+            )
+        ],
+    )
+
+
+def amounts(resources: Resources) -> dict[str, str]:
+    """Return `resources` as Kubernetes takes them, for requests and limits alike."""
+    plain = {"cpu": resources.cpu, "memory": resources.memory, "ephemeral-storage": "4Gi"}
+    return plain | ({"nvidia.com/gpu": str(resources.gpu)} if resources.gpu else {})
+
+
+def _locked_down(of: Callable[[str], Callable[..., Any]]) -> Any:
+    return of("ContainerSecurityContext")(
+        allow_privilege_escalation=False,
+        privileged=False,
+        read_only_root_filesystem=True,
+        run_as_non_root=True,
+        run_as_user=str(USER),
+        capabilities=of("ContainerSecurityContextCapabilities")(drop=["ALL"]),
+        seccomp_profile=of("ContainerSecurityContextSeccompProfile")(type="RuntimeDefault"),
+    )
+
+
+def _probes(of: Callable[[str], Callable[..., Any]]) -> dict[str, Any]:
+    def probe(kind: str, path: str, period: int, failures: int) -> Any:
+        get = of(f"Container{kind}HttpGet")(path=path, port="http")
+        return of(f"Container{kind}")(
+            http_get=get, period_seconds=period, timeout_seconds=2, failure_threshold=failures
+        )
+
+    return {
+        # Two minutes to fetch and check the artefact, then quick to notice.
+        "startup_probe": probe("StartupProbe", "/readyz", 2, 60),
+        "readiness_probe": probe("ReadinessProbe", "/readyz", 5, 2),
+        "liveness_probe": probe("LivenessProbe", "/healthz", 10, 3),
+    }
