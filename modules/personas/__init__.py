@@ -101,12 +101,14 @@ class Personas(Construct):
             approval_workflow=PrivilegedAccessManagerEntitlementApprovalWorkflow(
                 manual_approvals=PrivilegedAccessManagerEntitlementApprovalWorkflowManualApprovals(
                     require_approver_justification=True,
-                    steps=PrivilegedAccessManagerEntitlementApprovalWorkflowManualApprovalsSteps(
-                        approvals_needed=1,
-                        approvers=PrivilegedAccessManagerEntitlementApprovalWorkflowManualApprovalsStepsApprovers(
-                            principals=[f"group:{approvers}"]
-                        ),
-                    ),
+                    steps=[
+                        PrivilegedAccessManagerEntitlementApprovalWorkflowManualApprovalsSteps(
+                            approvals_needed=1,
+                            approvers=PrivilegedAccessManagerEntitlementApprovalWorkflowManualApprovalsStepsApprovers(
+                                principals=[f"group:{approvers}"]
+                            ),
+                        )
+                    ],
                 )
             ),
         )
