@@ -127,6 +127,15 @@ class Names:
         return "modelyard-gateway"
 
     @property
+    def gateway_address(self) -> str:
+        """Reserved internal address of the gateway, and the name of its certificate."""
+        return f"modelyard-{self.environment}-models"
+
+    def gateway_host(self, organization: str) -> str:
+        """Return the host name of the gateway, in the organisation's domain."""
+        return f"models.{self.environment}.{organization}"
+
+    @property
     def system_namespace(self) -> str:
         """Namespace of the monitor job and the operations centre."""
         return "modelyard-system"
@@ -141,6 +150,12 @@ class Names:
         """Return the path of the key for bigquery, storage, pubsub, artifacts or cluster."""
         location = kms_location(self.data_location) if purpose in ("bigquery", "storage") else self.region
         return f"projects/{self.project}/locations/{location}/keyRings/{self.key_ring}/cryptoKeys/{purpose}"
+
+    # Audit
+    @property
+    def log_bucket(self) -> str:
+        """Log bucket, in the region, of the audit logs of the environment and its teams."""
+        return "modelyard-audit"
 
     # Artefacts
     @property
@@ -175,6 +190,16 @@ class Names:
     def service_account_id(self, purpose: str) -> str:
         """Return the account id of a platform identity."""
         return fit(f"modelyard-{purpose}", SERVICE_ACCOUNT_ID)
+
+    @property
+    def ci_pool(self) -> str:
+        """Workload identity pool of the repository's workflows."""
+        return "modelyard-ci"
+
+    def ci_members(self, attribute: str, value: str) -> str:
+        """Return the IAM member that stands for all workflows whose `attribute` is `value`."""
+        pool = f"projects/{self.project_number}/locations/global/workloadIdentityPools/{self.ci_pool}"
+        return f"principalSet://iam.googleapis.com/{pool}/attribute.{attribute}/{value}"
 
     @property
     def workload_pool(self) -> str:
