@@ -1,6 +1,7 @@
 """What a serving container reads at start: `model.json`, mounted from a ConfigMap.
 
-It holds settings and no secret. The server, the scorer, the stream worker and the monitor job read the same form.
+It holds settings and no secret. The server, the scorer, the stream worker and the monitor job read the same
+form.
 """
 
 import json
@@ -32,7 +33,9 @@ def container_config(model: DeployedModel, manifest: Manifest, names: ModelNames
         "callers": list(spec.access.callers),
     }
     if spec.pattern is Pattern.BATCH:
-        config["batch"] = {"source": spec.batch.source or f"{team.project}.{team.dataset}.{names.log_table}_input"}
+        config["batch"] = {
+            "source": spec.batch.source or f"{team.project}.{team.dataset}.{names.log_table}_input"
+        }
     if spec.pattern is Pattern.STREAMING:
         config["streaming"] = {
             "subscription": f"projects/{team.project}/subscriptions/{names.topic}",

@@ -2,38 +2,121 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from modelyard.spec.base import Duration, Email, ModelName, Pattern, Sensitivity, Severity, Spec, TeamName, Version
+from modelyard.spec import cron
+from modelyard.spec.base import (
+    EMAIL_PATTERN,
+    CostCenter,
+    Currency,
+    Duration,
+    Email,
+    Finding,
+    ModelName,
+    Pattern,
+    Sensitivity,
+    Severity,
+    Spec,
+    TeamName,
+    Version,
+    checked,
+    is_partial,
+    refuse,
+    seconds,
+    text,
+    within,
+)
 from modelyard.spec.manifest import ColumnName, Manifest
 
-Cpu = Annotated[str, Field(pattern=r"^([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})$", description="Cores (2) or milli-cores (500m)")]
-Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}(Mi|Gi)$", description="Memory, such as 512Mi or 2Gi")]
-TableId = Annotated[str, Field(pattern=r"^([a-z][a-z0-9-]{4,28}[a-z0-9]\.)?[A-Za-z0-9_]+\.[A-Za-z0-9_]+$")]
-Principal = Annotated[str, Field(pattern=r"^(group|serviceAccount):[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}$")]
+_CORES = (0.05, 224)
+_MEBIBYTES = (64, 1_500_000)
+
+
+def cores(cpu: str) -> float:
+    """Return a `Cpu` such as `500m` in cores."""
+    return int(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
+
+
+def mebibytes(memory: str) -> int:
+    """Return a `Memory` such as `2Gi` in MiB."""
+    return int(memory[:-2]) * {"Mi": 1, "Gi": 1024}[memory[-2:]]
+
+
+def _cpu_out_of_range(value: str) -> str | None:
+    low, high = _CORES
+    return None if low <= cores(value) <= high else f"'{value}' is out of range; expected 50m to {high} cores"
+
+
+def _memory_out_of_range(value: str) -> str | None:
+    low, high = _MEBIBYTES
+    return (
+        None if low <= mebibytes(value) <= high else f"'{value}' is out of range; expected {low}Mi to 1464Gi"
+    )
+
+
+Cpu = Annotated[
+    str,
+    text(
+        r"^([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})$", 'cores in quotes, such as "2", or milli-cores, such as 500m'
+    ),
+    checked(_cpu_out_of_range),
+]
+Memory = Annotated[
+    str,
+    text(r"^[1-9][0-9]{0,6}(Mi|Gi)$", "an amount of memory such as 512Mi or 2Gi"),
+    checked(_memory_out_of_range),
+]
+TableId = Annotated[
+    str,
+    text(
+        r"^([a-z][a-z0-9-]{4,28}[a-z0-9]\.)?[A-Za-z0-9_]+\.[A-Za-z0-9_]+$",
+        "a table such as dataset.table or project.dataset.table",
+        max_length=1024,
+    ),
+]
+Principal = Annotated[
+    str,
+    text(
+        "^(group|serviceAccount):" + EMAIL_PATTERN.removeprefix("^"),
+        "a group or service account such as group:pricing@example.com",
+        max_length=280,
+    ),
+]
 Share = Annotated[float, Field(gt=0, le=1)]
+Window = Annotated[Duration, within("1m", "30d")]
+Schedule = Annotated[
+    str,
+    text(r"^[^\s]+( [^\s]+){4}$", "a cron expression of five fields, such as '0 3 * * *'", max_length=200),
+    checked(cron.wrong),
+]
 
 
 class Resources(Spec):
     """What one container gets; requests equal limits."""
 
     cpu: Cpu = "500m"
+    """Cores, in quotes (`"2"`), or milli-cores (`500m`)."""
     memory: Memory = "1Gi"
+    """Memory, such as `512Mi` or `2Gi`."""
     gpu: Annotated[int, Field(ge=0, le=8)] = 0
+    """Number of GPUs."""
 
 
 class Replicas(Spec):
     """How far a REST or streaming deployment scales."""
 
     min: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Replicas at least."""
     max: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Replicas at most."""
     target_cpu: Annotated[int, Field(ge=10, le=95)] = 70
     """Mean CPU use in percent at which REST deployments scale out."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Replicas":
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
+    def _ordered(self, info: ValidationInfo) -> "Replicas":
+        if self.min > self.max and not is_partial(info):
+            message = f"min {self.min} is above max {self.max}"
+            refuse([Finding(("min",), message), Finding(("max",), message)])
         return self
 
 
@@ -41,36 +124,45 @@ class Canary(Spec):
     """A second version that gets a share of the traffic; pinned in `<model>.canary.json`."""
 
     version: Version
+    """The canary's version."""
     percent: Annotated[int, Field(ge=1, le=99)] = 10
+    """Share of the traffic in percent."""
 
 
 class Batch(Spec):
     """How a batch model runs."""
 
-    schedule: Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$", description="A cron expression of five fields, UTC")] = "0 3 * * *"
+    schedule: Schedule = "0 3 * * *"
+    """When it runs: a cron expression of five fields, in UTC."""
     source: TableId | None = None
     """Table to score; default: the team's `<model>_input`."""
     shards: Annotated[int, Field(ge=1, le=1000)] = 2
     """Parallel indexed pods, each scoring its share of the rows."""
-    deadline: Duration = "4h"
+    deadline: Annotated[Duration, within("1m", "7d")] = "4h"
+    """Time after which a run is given up."""
 
 
 class Streaming(Spec):
     """How a streaming model runs."""
 
-    max_backlog: Annotated[int, Field(ge=1)] = 1000
+    max_backlog: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
     """Unacknowledged messages per replica at which the deployment scales out."""
-    retention: Duration = "7d"
+    retention: Annotated[Duration, within("10m", "31d")] = "7d"
+    """How long Pub/Sub keeps messages that are not acknowledged."""
     max_delivery_attempts: Annotated[int, Field(ge=5, le=100)] = 5
+    """Attempts after which a message goes to the dead-letter topic."""
 
 
 class Label(Spec):
     """Where the truth arrives, for measured performance."""
 
     table: TableId
+    """Table with one row per known truth."""
     key: ColumnName = "prediction_id"
+    """Its column that holds the prediction's id."""
     column: ColumnName = "label"
-    delay: Duration = "1d"
+    """Its column that holds the truth."""
+    delay: Annotated[Duration, within("1m", "365d")] = "1d"
     """Time after which most labels are there."""
 
 
@@ -78,10 +170,16 @@ class LatencyMonitor(Spec):
     """Response time (REST), staleness of a run (batch) or of messages (streaming)."""
 
     enabled: bool = True
+    """Whether the monitor alerts."""
     severity: Severity = Severity.CRITICAL
-    window: Duration = "5m"
+    """Severity of its alerts."""
+    window: Window = "5m"
+    """Time it looks at."""
     threshold: Annotated[float, Field(gt=0, le=86_400_000)] = 250
-    """95th percentile of the response time in milliseconds."""
+    """95th percentile of the response time in milliseconds (REST)."""
+    max_age: Annotated[Duration, within("1m", "366d")] | None = None
+    """Oldest that the last complete run (batch) or an unacknowledged message (streaming) may be; default: two
+    gaps of the schedule, or 10m."""
     error_rate: Share = 0.01
     """Share of requests, rows or messages that may fail, 0 to 1."""
 
@@ -90,8 +188,11 @@ class UsageMonitor(Spec):
     """Volume of predictions."""
 
     enabled: bool = True
+    """Whether the monitor alerts."""
     severity: Severity = Severity.ERROR
-    window: Duration = "1h"
+    """Severity of its alerts."""
+    window: Window = "1h"
+    """Time it looks at."""
     threshold: Share = 0.4
     """Share of the usual volume below which the alert fires, 0 to 1."""
 
@@ -100,8 +201,11 @@ class QualityMonitor(Spec):
     """Missing, mistyped and out-of-range feature values."""
 
     enabled: bool = True
+    """Whether the monitor alerts."""
     severity: Severity = Severity.CRITICAL
-    window: Duration = "1h"
+    """Severity of its alerts."""
+    window: Window = "1h"
+    """Time it looks at."""
     threshold: Share = 0.05
     """Share of invalid values of any feature, beyond its share in training, 0 to 1."""
 
@@ -110,8 +214,11 @@ class DriftMonitor(Spec):
     """Distance of live features and predictions from training."""
 
     enabled: bool = True
+    """Whether the monitor alerts."""
     severity: Severity = Severity.WARNING
-    window: Duration = "1d"
+    """Severity of its alerts."""
+    window: Window = "1d"
+    """Time it looks at."""
     threshold: Annotated[float, Field(gt=0, le=10)] = 0.2
     """Population stability index against the frozen baseline bins."""
 
@@ -120,8 +227,11 @@ class PerformanceMonitor(Spec):
     """The manifest's primary metric, measured on labels."""
 
     enabled: bool = True
+    """Whether the monitor alerts."""
     severity: Severity = Severity.CRITICAL
-    window: Duration = "1d"
+    """Severity of its alerts."""
+    window: Window = "1d"
+    """Time it looks at."""
     threshold: Share = 0.2
     """Loss against the test metric as a share of it, 0 to 1."""
 
@@ -130,20 +240,28 @@ class Monitors(Spec):
     """The five families; each works without settings."""
 
     latency: LatencyMonitor = LatencyMonitor()
+    """How fast and how reliably it answers."""
     usage: UsageMonitor = UsageMonitor()
+    """How much it is used."""
     quality: QualityMonitor = QualityMonitor()
+    """Whether its inputs are valid."""
     drift: DriftMonitor = DriftMonitor()
+    """Whether its inputs and predictions have moved."""
     performance: PerformanceMonitor = PerformanceMonitor()
+    """Whether its predictions are still right."""
 
 
 class Impact(Spec):
     """What a prediction is worth, and to whom."""
 
     kpi: Annotated[str, Field(min_length=1, max_length=200)]
-    unit_value: float
+    """The figure the model moves, in words."""
+    unit_value: Annotated[float, Field(ge=-1e12, le=1e12)]
     """Value of one prediction that is used, in `currency`."""
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
+    currency: Currency = "EUR"
+    """Currency of the value."""
     stakeholders: tuple[Email, ...] = ()
+    """Who wants to know."""
 
 
 class Access(Spec):
@@ -154,32 +272,46 @@ class Access(Spec):
     log_readers: tuple[Principal, ...] = ()
     """Who may read the prediction log, without protected features."""
     pii_readers: tuple[Principal, ...] = ()
-    """Who may read the log's confidential and pii features in clear."""
+    """Who may read the log's confidential and pii features in clear; a model that has such features must name
+    them, `[]` for nobody."""
 
 
 class Settings(Spec):
     """Settings with a default each; an environment, a team or a model may override any of them."""
 
     resources: Resources = Resources()
+    """What one container gets."""
     replicas: Replicas = Replicas()
+    """How far it scales; REST and streaming."""
     batch: Batch = Batch()
+    """When and how it runs; batch."""
     streaming: Streaming = Streaming()
+    """How messages are handled; streaming."""
     monitors: Monitors = Monitors()
+    """What alerts, and when."""
     access: Access = Access()
+    """Who may use it."""
 
 
 class Model(Settings):
     """One model of a team, with all settings resolved."""
 
     name: ModelName
+    """Name of the model, unique in the team."""
     pattern: Pattern
+    """How it is served."""
     version: Version
+    """Version that is served; pinned in `<name>.json`."""
     description: Annotated[str, Field(max_length=500)] = ""
+    """What it is for, for people."""
     canary: Canary | None = None
+    """A second version that gets a share of the traffic; REST."""
     sensitivity: dict[ColumnName, Sensitivity] = {}
     """Sensitivity of features where it differs from the manifest."""
     label: Label | None = None
+    """Where the truth arrives, for measured performance."""
     impact: Impact | None = None
+    """What a prediction is worth, and to whom."""
 
 
 class Owners(Spec):
@@ -187,7 +319,14 @@ class Owners(Spec):
 
     group: Email
     """Google group of the owners."""
-    escalation: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    escalation: Annotated[
+        str,
+        text(
+            r"^[a-z]([a-z0-9-]*[a-z0-9])?$",
+            "the name of a notification channel, such as pager-flight-ops",
+            max_length=40,
+        ),
+    ]
     """Name of the notification channel that critical alerts page; see the environment's channels."""
     developers: Email | None = None
     """Google group that deploys and debugs; default: the owners."""
@@ -199,12 +338,17 @@ class Team(Spec):
     """A team file."""
 
     team: TeamName
+    """Name of the team; also the name of its folder."""
     owners: Owners
-    cost_center: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    monthly_budget: Annotated[float, Field(gt=0)] | None = None
+    """Who answers for the team's models."""
+    cost_center: CostCenter
+    """Who pays; in quotes where it is a number."""
+    monthly_budget: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """In the environment's currency; default: the environment's budget per team."""
     defaults: Settings = Settings()
-    models: Annotated[tuple[Model, ...], Field(min_length=1, max_length=200)]
+    """Settings of all models of the team."""
+    models: Annotated[tuple[Model, ...], Field(max_length=200)]
+    """The models; `[]` while there are none."""
 
 
 class DeployedModel(Spec):
@@ -218,6 +362,18 @@ class DeployedModel(Spec):
     def name(self) -> str:
         """The model's name."""
         return self.spec.name
+
+    @property
+    def max_age(self) -> int | None:
+        """Oldest that the last complete run or an unacknowledged message may be in seconds; None for REST."""
+        chosen = self.spec.monitors.latency.max_age
+        match self.spec.pattern:
+            case Pattern.REST:
+                return None
+            case Pattern.STREAMING:
+                return seconds(chosen or "10m")
+            case Pattern.BATCH:
+                return seconds(chosen) if chosen else 2 * cron.longest_gap(self.spec.batch.schedule)
 
     def sensitivity(self, feature: str) -> Sensitivity:
         """Return the sensitivity of `feature`: the team's word, else the manifest's."""
@@ -235,5 +391,3 @@ class DeployedTeam(Spec):
     models: tuple[DeployedModel, ...]
     stack_py: str | None = None
     """Path of the team's own `stack.py`, where there is one."""
-
-
