@@ -1,0 +1,48 @@
+"""Monitors, declared once: each yields the alert's condition, the dashboard tile and the runbook."""
+
+from modelyard.monitors import drift, latency, performance, quality, usage
+from modelyard.monitors.alert import (
+    Alert,
+    Family,
+    LogCondition,
+    MonitorError,
+    PromqlCondition,
+    Runbook,
+    Tile,
+)
+from modelyard.monitors.monitor import Monitor, Subject
+from modelyard.naming import ModelNames
+from modelyard.spec.team import DeployedModel, DeployedTeam
+
+MONITORS: tuple[Monitor, ...] = (
+    *latency.MONITORS,
+    *usage.MONITORS,
+    *quality.MONITORS,
+    *drift.MONITORS,
+    *performance.MONITORS,
+)
+
+
+def monitors_of(team: DeployedTeam, model: DeployedModel, names: ModelNames) -> tuple[Alert, ...]:
+    """Return the alerts on `model`, by its pattern and settings; its canary is covered too."""
+    subject = Subject.of(team, model, names)
+    return tuple(
+        monitor.alert(subject)
+        for monitor in MONITORS
+        if model.spec.pattern in monitor.patterns and subject.enabled(monitor.family)
+    )
+
+
+__all__ = [
+    "MONITORS",
+    "Alert",
+    "Family",
+    "LogCondition",
+    "Monitor",
+    "MonitorError",
+    "PromqlCondition",
+    "Runbook",
+    "Subject",
+    "Tile",
+    "monitors_of",
+]

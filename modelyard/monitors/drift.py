@@ -1,0 +1,68 @@
+"""Drift: distance of live features and predictions from training."""
+
+from modelyard.monitors.alert import Family, Runbook
+from modelyard.monitors.monitor import Monitor, Subject
+from modelyard.monitors.promql import MONITOR_VALUE, hold, series
+
+
+def _psi(subject: Subject, metric: str, by: str) -> str:
+    labels = {**subject.labels, "family": "drift", "metric": metric}
+    selector = series(MONITOR_VALUE, hold(subject.window(Family.DRIFT)), **labels)
+    return f"max by ({by}) (last_over_time({selector}))"
+
+
+MONITORS = (
+    Monitor(
+        key="drift-features",
+        family=Family.DRIFT,
+        title="Drift of features (population stability index)",
+        says="A feature's distribution over {window} differs from training by an index above {threshold}.",
+        unit="1",
+        series=lambda subject: _psi(subject, "psi", "team, model, version, feature"),
+        threshold=lambda subject: subject.settings.drift.threshold,
+        runbook=Runbook(
+            meaning=(
+                "The world that the model sees has moved away from the one it learned. That is a diagnosis, "
+                "not yet damage: predictions may still be good."
+            ),
+            causes=(
+                "The business changed: season, prices, customers, routes.",
+                "A source upstream changed its unit, its coding or its coverage.",
+                "A new caller with another kind of request.",
+                "Training covered too short a time.",
+            ),
+            steps=(
+                "See which features moved, and how: the dashboard ranks them. One alone points to its "
+                "source, many together to the business or a new caller.",
+                "Look at the model's performance: if it holds, plan a training on newer data; if it falls, "
+                "follow the runbook of performance-loss.",
+                "Split the drifted feature by `caller` in the prediction log.",
+            ),
+        ),
+    ),
+    Monitor(
+        key="drift-predictions",
+        family=Family.DRIFT,
+        title="Drift of predictions (population stability index)",
+        says="The predictions' distribution over {window} differs from training by an index above "
+        "{threshold}.",
+        unit="1",
+        series=lambda subject: _psi(subject, "prediction_psi", "team, model, version"),
+        threshold=lambda subject: subject.settings.drift.threshold,
+        runbook=Runbook(
+            meaning="The model answers differently than it did in training. Whoever acts on it acts "
+            "differently too.",
+            causes=(
+                "One or more features drifted; their alert is open too.",
+                "A version was deployed that answers differently.",
+                "A feature is broken upstream and pulls the answers to one side.",
+            ),
+            steps=(
+                "Compare the versions on the dashboard: if only the new one differs, compare its test metric "
+                "with the one before, and roll back in doubt.",
+                "See whether drift-features or quality-invalid is open on this model: follow that one first.",
+                "Tell those who use the predictions how they moved: mean and spread, before and after.",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,43 @@
+"""Data quality: missing, mistyped and out-of-range feature values."""
+
+from modelyard.monitors.alert import Family, Runbook
+from modelyard.monitors.monitor import Monitor, Subject
+from modelyard.monitors.promql import MONITOR_VALUE, hold, series
+
+
+def _invalid(subject: Subject) -> str:
+    labels = {**subject.labels, "family": "quality", "metric": "excess_invalid_share"}
+    selector = series(MONITOR_VALUE, hold(subject.window(Family.QUALITY)), **labels)
+    return f"max by (team, model, version, feature) (last_over_time({selector}))"
+
+
+MONITORS = (
+    Monitor(
+        key="quality-invalid",
+        family=Family.QUALITY,
+        title="Invalid values of a feature, beyond its share in training",
+        says="More than {threshold} of the values of a feature over {window} are missing, mistyped or out of "
+        "range, beyond what training had.",
+        unit="10^2.%",
+        series=_invalid,
+        threshold=lambda subject: subject.settings.quality.threshold,
+        runbook=Runbook(
+            meaning="The model is asked with broken inputs. It still answers, and the answers are likely "
+            "wrong.",
+            causes=(
+                "A source upstream changed: a column renamed or dropped, a unit changed, a join that finds "
+                "nothing.",
+                "A caller was released that fills the feature differently, or not at all.",
+                "New categories that training did not have.",
+                "A sensor or feed is down and sends its default.",
+            ),
+            steps=(
+                "See which feature, and whether it is missing, mistyped or out of range: the alert names the "
+                "feature, `flags` in the prediction log the kind.",
+                "See whether one caller sends them all: group the flagged rows by `caller`.",
+                "Tell the owner of that source. Until it is mended, tell those who use the predictions, or "
+                "remove the caller's access.",
+            ),
+        ),
+    ),
+)
