@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from modelyard.monitors.promql import number
 from modelyard.spec.base import Severity
 
 
@@ -152,8 +151,3 @@ class Alert:
         elif isinstance(self.condition, LogCondition):
             lines += ["", "Log entries to look at:", "", f"    {self.condition.filter}"]
         return "\n".join([*lines, "", f"Runbook: {self.runbook_path}"])
-
-
-def percent(share: float) -> str:
-    """Return a share from 0 to 1 as people read it."""
-    return f"{number(share * 100)} %"

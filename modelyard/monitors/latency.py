@@ -5,6 +5,7 @@ import re
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
 from modelyard.monitors.promql import (
+    DAY,
     DEAD_LETTERS,
     MONITOR_VALUE,
     PREDICTIONS,
@@ -57,12 +58,12 @@ def _absent(subject: Subject) -> str:
         series(f"{REQUEST_SECONDS}_count", team=subject.team, model=subject.model, version=version)
         for version in subject.versions
     )
-    return " or ".join(f"absent({counter})" for counter in counters)
+    return "(" + " or ".join(f"absent({counter})" for counter in counters) + ")"
 
 
 def _batch_value(subject: Subject, metric: str) -> str:
     labels = {"team": subject.team, "model": subject.model, "family": "latency", "metric": metric}
-    return f"max by (team, model) (last_over_time({series(MONITOR_VALUE, hold(0), **labels)}))"
+    return f"max by (team, model) (last_over_time({series(MONITOR_VALUE, hold(DAY), **labels)}))"
 
 
 def _allowed_age(subject: Subject) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelyard.monitors.alert import Alert, Family, PromqlCondition, Runbook, Tile
-from modelyard.monitors.promql import duration, number
+from modelyard.monitors.promql import number, words
 from modelyard.naming import ModelNames
 from modelyard.spec.base import Pattern, Severity, seconds
 from modelyard.spec.team import Batch, DeployedModel, DeployedTeam, Label, Monitors
@@ -112,7 +112,7 @@ class Monitor:
     def summary(self, subject: Subject) -> str:
         """Return what happened, with the threshold in words."""
         return self.says.format(
-            threshold=self.readable(self.threshold(subject)), window=duration(subject.window(self.family))
+            threshold=self.readable(self.threshold(subject)), window=words(subject.window(self.family))
         )
 
     def readable(self, value: float) -> str:
@@ -120,7 +120,7 @@ class Monitor:
         if self.unit == "10^2.%":
             return f"{number(value * 100)} %"
         if self.unit == "s":
-            return duration(round(value))
+            return words(round(value))
         return number(value) if self.unit == "1" else f"{number(value)} {self.unit}"
 
     def tile(self, subject: Subject) -> Tile:

@@ -56,6 +56,15 @@ def duration(seconds: int) -> str:
     return f"{seconds}s"
 
 
+def words(seconds: int) -> str:
+    """Return `seconds` as people say it, such as `5 minutes`."""
+    for unit, length in (("day", DAY), ("hour", HOUR), ("minute", 60), ("second", 1)):
+        if seconds % length == 0:
+            count = seconds // length
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    raise ValueError(f"{seconds} is not a whole number of seconds")
+
+
 def number(value: float) -> str:
     """Return `value` without needless digits."""
     return f"{value:.12g}"
