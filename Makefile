@@ -1,0 +1,50 @@
+# Everything works from a fresh checkout: each target sets up what it needs first.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-policy env demo test lint bench-synth bench-standin schemas golden clean distclean
+
+# The first Python >= 3.11 on PATH; or name one: make PYTHON=/path/to/python3.11
+PYTHON ?= $(firstword $(shell for python in python3.11 python3 python3.13 python3.12; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done) \
+	python3)
+VENV := .venv/bin
+# Options for pytest, such as: make test ARGS="-k naming"
+ARGS ?=
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install everything into the checkout: .venv, node_modules, Terraform and node where missing
+	@$(PYTHON) -m scripts.setup
+
+setup-policy:
+	@$(PYTHON) -m scripts.setup policy
+
+env: setup ## Print the shell settings of the tools: eval "$(make -s env)"
+	@$(VENV)/python -m modelyard.toolchain
+
+demo: setup ## Deploy the blueprint on this machine, with no cloud account
+	@$(VENV)/modelyard demo
+
+test: setup-policy ## Run all tests, with the linters and the type checker among them
+	@$(VENV)/python -m pytest -n 2 $(ARGS)
+
+lint: setup ## Run the linters and the type checker alone
+	@$(VENV)/python -m scripts.lint
+
+bench-synth: setup ## Measure synthesis; writes build/bench/synth.json
+	@$(VENV)/python benchmarks/synth.py
+
+bench-standin: setup ## Measure apply on the stand-in provider
+	@$(VENV)/python -m plan_review.standin.bench
+
+schemas: setup ## Write the JSON Schemas of the input files
+	@$(VENV)/modelyard schemas
+
+golden: setup ## Write the golden inventories of the stacks anew
+	@$(VENV)/python -m tests.golden
+
+clean: ## Remove what builds and tests have made
+	@rm -rf build cdktf.out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+distclean: clean ## Remove also what the set-up has installed
+	@rm -rf .venv .venv-policy node_modules .cache
