@@ -168,9 +168,14 @@ class Names:
         """Artifact Registry repository of the serving images."""
         return "serving-images"
 
+    @property
+    def registry(self) -> str:
+        """Prefix of the references of all serving images."""
+        return f"{self.region}-docker.pkg.dev/{self.project}/{self.image_repository}"
+
     def image(self, name: str, digest: str) -> str:
         """Return the reference of serving image `name` by digest."""
-        return f"{self.region}-docker.pkg.dev/{self.project}/{self.image_repository}/{name}@{digest}"
+        return f"{self.registry}/{name}@{digest}"
 
     # BigQuery
     def dataset(self, purpose: str) -> str:
