@@ -25,9 +25,9 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 HOOK = Path(__file__).with_name("lazy_bindings.cjs")
 _PREFIX = "cdktf_cdktf_provider_"
@@ -82,23 +82,36 @@ def _start_node() -> None:
 
 
 class _LazyProviders(MetaPathFinder):
-    """Finds the provider packages, and nothing else."""
+    """Finds the provider packages with their submodules, and cdktf."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if path is not None or not fullname.startswith(_PREFIX):
+        if not fullname.startswith((_PREFIX, "cdktf.")) and fullname != "cdktf":
             return None
-        spec = PathFinder.find_spec(fullname)
+        spec = PathFinder.find_spec(fullname, path)
         if spec is None or spec.origin is None:
-            return None
-        try:
-            names = _submodules(Path(spec.origin))
-        except (OSError, ValueError) as error:
-            _stock(f"{fullname}: {error}")
-            return None
-        spec.loader = _LazyPackage(names)
+            return spec
+        if path is None and fullname != "cdktf":
+            try:
+                spec.loader = _LazyPackage(_submodules(Path(spec.origin)))
+                return spec
+            except (OSError, ValueError) as error:
+                _stock(f"{fullname}: {error}")
+        if sys.dont_write_bytecode and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _BytecodeKeeper(fullname, spec.origin)
         return spec
+
+
+class _BytecodeKeeper(SourceFileLoader):
+    """Keeps bytecode also under PYTHONDONTWRITEBYTECODE: a single submodule may be 3.5 MB of Python."""
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        sys.dont_write_bytecode = False
+        try:
+            return super().get_code(fullname)
+        finally:
+            sys.dont_write_bytecode = True
 
 
 def _submodules(init: Path) -> list[str]:

@@ -207,6 +207,19 @@ def test_package_of_unknown_layout_loads_as_it_is(tmp_path: Path, init: str, laz
     assert ("cdktf_cdktf_provider_sample: the package is not laid out" in done.stderr) is not lazy
 
 
+def test_bytecode_of_the_bindings_is_kept_and_no_other(tmp_path: Path) -> None:
+    for name in ("cdktf_cdktf_provider_sample", "cdktf_cdktf_provider_sample/one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("from . import one\n" if name.endswith("sample") else "")
+    code = INSTALL + "import sys, cdktf_cdktf_provider_sample.one, other; print(sys.dont_write_bytecode)"
+
+    done = run(code, PYTHONPATH=f"{ROOT}:{tmp_path}", PYTHONDONTWRITEBYTECODE="1", PYTHONPYCACHEPREFIX="")
+
+    assert done.stdout == "True\n"
+    kept = [str(path.parent.parent.relative_to(tmp_path)) for path in tmp_path.rglob("*.pyc")]
+    assert kept == ["cdktf_cdktf_provider_sample/one"]
+
+
 INDEX = """"use strict";
 Object.defineProperty(exports, "__esModule", { value: true });
 exports.two = exports.one = void 0;
@@ -236,7 +249,7 @@ def test_node_loads_the_index_lazily_or_as_it_is(
         const keys = Object.keys(index), first = index.one.name, again = index.one === index.one;
         console.log(JSON.stringify([[...loaded], keys.sort(), first, again, index.two.name]));
     """
-    command = [environment()["JSII_NODE"], "--require", HOOK, "-e", script]
+    command = [environment()["JSII_NODE"], "--require", str(HOOK), "-e", script]
 
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
