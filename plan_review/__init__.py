@@ -1,0 +1,1 @@
+"""Plans without credentials, and plans explained to people."""
