@@ -10,8 +10,8 @@ def provider(scope: Construct, names: Names) -> KubernetesProvider:
     """Add the Kubernetes provider to a stack: through Connect Gateway, with the caller's own credentials.
 
     The endpoint is known before the cluster exists and the cluster has no public one. The plug-in
-    `gke-gcloud-auth-plugin` gets a short-lived token from application default credentials at each call, so no token
-    is written into plan or state.
+    `gke-gcloud-auth-plugin` gets a short-lived token from application default credentials at each call, so no
+    token is written into plan or state.
 
     Example:
         ```python
