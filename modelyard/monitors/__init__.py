@@ -1,6 +1,6 @@
 """Monitors, declared once: each yields the alert's condition, the dashboard tile and the runbook."""
 
-from modelyard.monitors import drift, latency, performance, quality, usage
+from modelyard.monitors import drift, latency, overview, performance, quality, usage
 from modelyard.monitors.alert import (
     Alert,
     Family,
@@ -23,14 +23,27 @@ MONITORS: tuple[Monitor, ...] = (
 )
 
 
-def monitors_of(team: DeployedTeam, model: DeployedModel, names: ModelNames) -> tuple[Alert, ...]:
-    """Return the alerts on `model`, by its pattern and settings; its canary is covered too."""
+def watching(team: DeployedTeam, model: DeployedModel, names: ModelNames) -> tuple[Monitor, ...]:
+    """Return the monitors that watch `model`, by its pattern and settings."""
     subject = Subject.of(team, model, names)
     return tuple(
-        monitor.alert(subject)
+        monitor
         for monitor in MONITORS
         if model.spec.pattern in monitor.patterns and subject.enabled(monitor.family)
     )
+
+
+def monitors_of(team: DeployedTeam, model: DeployedModel, names: ModelNames) -> tuple[Alert, ...]:
+    """Return the alerts on `model`, by its pattern and settings; its canary is covered too."""
+    subject = Subject.of(team, model, names)
+    return tuple(monitor.alert(subject) for monitor in watching(team, model, names))
+
+
+def tiles_of(team: DeployedTeam, model: DeployedModel, names: ModelNames) -> tuple[Tile, ...]:
+    """Return the charts of `model`: how much it is used, how its log does, then one per monitor."""
+    subject = Subject.of(team, model, names)
+    watched = tuple(monitor.tile(subject) for monitor in watching(team, model, names))
+    return (*overview.tiles(subject), *watched)
 
 
 __all__ = [
@@ -45,4 +58,5 @@ __all__ = [
     "Subject",
     "Tile",
     "monitors_of",
+    "tiles_of",
 ]

@@ -4,7 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelyard.monitors.alert import Alert, Family, LogCondition, PromqlCondition, Runbook, Tile
-from modelyard.monitors.promql import DAY, HOUR, LOG_LAG, LOG_ROWS, MONITOR_LAST_RUN, number, series
+from modelyard.monitors.latency import FAULTS
+from modelyard.monitors.promql import (
+    DAY,
+    HOUR,
+    LOG_LAG,
+    LOG_ROWS,
+    MONITOR_LAST_RUN,
+    MONITOR_VALUE,
+    PREDICTIONS,
+    REQUEST_SECONDS,
+    REQUESTS,
+    number,
+    series,
+)
 from modelyard.naming import Names
 from modelyard.spec.base import Severity
 from modelyard.spec.environment import Environment
@@ -85,6 +98,32 @@ def platform_alerts(environment: Environment) -> tuple[Alert, ...]:
         )
         for monitor in MONITORS
     )
+
+
+def fleet_tiles(names: Names) -> tuple[Tile, ...]:
+    """Return the charts of the fleet: use, the models that stand out in each respect, and the platform."""
+    failed = f"sum by (team, model) (rate({series(REQUESTS, 300, code=FAULTS)}))"
+    every = f"sum by (team, model) (rate({series(REQUESTS, 300)}))"
+    buckets = f"sum by (team, model, le) (rate({series(f'{REQUEST_SECONDS}_bucket', 300)}))"
+    return (
+        Tile("Predictions per team", f"sum by (team) (rate({series(PREDICTIONS, 300)}))", "1/s"),
+        Tile("Share of failed requests, ten highest", f"topk(10, {failed} / {every})", "10^2.%"),
+        Tile("95th percentile, ten slowest", f"topk(10, 1000 * histogram_quantile(0.95, {buckets}))", "ms"),
+        Tile(
+            "Use against the usual, ten lowest", f"bottomk(10, {_latest('usage', 'volume_ratio')})", "10^2.%"
+        ),
+        Tile(
+            "Invalid values, ten highest", f"topk(10, {_latest('quality', 'excess_invalid_share')})", "10^2.%"
+        ),
+        Tile("Drift of a feature, ten highest", f"topk(10, {_latest('drift', 'psi')})", "1"),
+        Tile("Loss of performance, ten highest", f"topk(10, {_latest('performance', 'loss')})", "10^2.%"),
+        *(tile for tile in (monitor.tile(names) for monitor in MONITORS) if tile),
+    )
+
+
+def _latest(family: str, metric: str) -> str:
+    values = series(MONITOR_VALUE, DAY + HOUR, family=family, metric=metric)
+    return f"max by (team, model) (last_over_time({values}))"
 
 
 def _nodes(metric: str) -> Callable[[Names], str]:

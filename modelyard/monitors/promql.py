@@ -45,7 +45,8 @@ def series(
             matchers.append(f"{name}={quoted(value[0])}")
         else:
             matchers.append(f"{name}=~{quoted('|'.join(value))}")
-    return f"{metric}{{{','.join(matchers)}}}" + (f"[{duration(window_seconds)}]" if window_seconds else "")
+    selector = f"{metric}{{{','.join(matchers)}}}" if matchers else metric
+    return selector + (f"[{duration(window_seconds)}]" if window_seconds else "")
 
 
 def duration(seconds: int) -> str:
