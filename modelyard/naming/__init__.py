@@ -1,12 +1,11 @@
 """The one place that computes the names of cloud things from (environment, team, model).
 
-Stacks never read each other's state: where one needs what another made, both compute its name here. `fit` keeps
-names within Google's length limits by cutting them and appending a digest of the whole name; `collisions` finds
-names that two owners would share.
+Stacks never read each other's state: where one needs what another made, both compute its name here. `fit`
+keeps names within Google's length limits by cutting them and appending a digest of the whole name;
+`modelyard.naming.checks` finds names that two owners would share.
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modelyard.spec.environment import Environment
@@ -303,18 +302,3 @@ class ModelNames:
     def hostname_path(self) -> str:
         """URL path prefix behind the shared gateway."""
         return f"/{self.team.team}/{self.model}"
-
-
-def collisions(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return the names that several owners would share.
-
-    Args:
-        names: pairs of (name, owner).
-
-    Returns:
-        name -> owners, for each name with more than one owner.
-    """
-    owners: dict[str, list[str]] = {}
-    for name, owner in names:
-        owners.setdefault(name, []).append(owner)
-    return {name: sorted(who) for name, who in owners.items() if len(set(who)) > 1}

@@ -146,6 +146,6 @@ CostCenter = Annotated[
     str,
     text(
         r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$",
-        'up to 63 lower-case letters, digits, hyphens and underscores, such as "4711"',
+        'text of up to 63 lower-case letters, digits, hyphens and underscores, such as "4711"',
     ),
 ]

@@ -46,27 +46,6 @@ def parse(expression: str) -> tuple[frozenset[int], ...]:
     )
 
 
-def longest_gap(expression: str) -> int:
-    """Return the longest time between two runs in seconds, at most, rounded up to whole hours or days."""
-    minutes, hours, days, months, weekdays = parse(expression)
-    if len(months) < 12:
-        return 366 * 86400
-    if len(days) < 31 and len(weekdays) < 7:
-        return min(_gap(weekdays, 7), 31) * 86400
-    if len(days) < 31:
-        return 31 * 86400
-    if len(weekdays) < 7:
-        return _gap(weekdays, 7) * 86400
-    if len(hours) < 24:
-        return _gap(hours, 24) * 3600
-    return _gap(minutes, 60) * 60
-
-
-def _gap(values: frozenset[int], cycle: int) -> int:
-    ordered = sorted(values)
-    return max(later - earlier for earlier, later in itertools.pairwise([*ordered, ordered[0] + cycle]))
-
-
 def _values(item: str, field: str, low: int, high: int, names: tuple[str, ...]) -> range:
     span, slash, step_text = item.partition("/")
     step = 1

@@ -128,7 +128,9 @@ class Tenants(Spec):
 
     parent: Annotated[
         str,
-        text(r"^(folders|organizations)/[0-9]{1,20}$", "folders/ or organizations/ and a number"),
+        text(
+            r"^(folders|organizations)/[0-9]{1,20}$", "a folder or organisation such as folders/123456789012"
+        ),
     ]
     """Folder or organisation that holds the projects, such as `folders/123456789012`."""
     billing_account: Annotated[
@@ -140,7 +142,7 @@ class Tenants(Spec):
         str,
         text(
             r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
-            "lower-case letters, digits and single hyphens that begin with a letter, such as acme-dev",
+            "a prefix of lower-case letters, digits and single hyphens, such as acme-dev",
             max_length=15,
         ),
         checked(_not_restricted),

@@ -22,7 +22,6 @@ from modelyard.spec.base import (
     checked,
     is_partial,
     refuse,
-    seconds,
     text,
     within,
 )
@@ -57,7 +56,8 @@ def _memory_out_of_range(value: str) -> str | None:
 Cpu = Annotated[
     str,
     text(
-        r"^([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})$", 'cores in quotes, such as "2", or milli-cores, such as 500m'
+        r"^([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})$",
+        'a number of cores in quotes, such as "2", or of milli-cores, such as 500m',
     ),
     checked(_cpu_out_of_range),
 ]
@@ -174,12 +174,9 @@ class LatencyMonitor(Spec):
     severity: Severity = Severity.CRITICAL
     """Severity of its alerts."""
     window: Window = "5m"
-    """Time it looks at."""
+    """Time it looks at; streaming: the oldest that an unscored message may be."""
     threshold: Annotated[float, Field(gt=0, le=86_400_000)] = 250
-    """95th percentile of the response time in milliseconds (REST)."""
-    max_age: Annotated[Duration, within("1m", "366d")] | None = None
-    """Oldest that the last complete run (batch) or an unacknowledged message (streaming) may be; default: two
-    gaps of the schedule, or 10m."""
+    """95th percentile of the response time in milliseconds; REST."""
     error_rate: Share = 0.01
     """Share of requests, rows or messages that may fail, 0 to 1."""
 
@@ -362,18 +359,6 @@ class DeployedModel(Spec):
     def name(self) -> str:
         """The model's name."""
         return self.spec.name
-
-    @property
-    def max_age(self) -> int | None:
-        """Oldest that the last complete run or an unacknowledged message may be in seconds; None for REST."""
-        chosen = self.spec.monitors.latency.max_age
-        match self.spec.pattern:
-            case Pattern.REST:
-                return None
-            case Pattern.STREAMING:
-                return seconds(chosen or "10m")
-            case Pattern.BATCH:
-                return seconds(chosen) if chosen else 2 * cron.longest_gap(self.spec.batch.schedule)
 
     def sensitivity(self, feature: str) -> Sensitivity:
         """Return the sensitivity of `feature`: the team's word, else the manifest's."""
