@@ -20,7 +20,7 @@ from modelyard.monitors.promql import (
 )
 from modelyard.naming import Names
 from modelyard.spec.base import Severity
-from modelyard.spec.environment import Environment
+from modelyard.spec.environment import Channel, Environment
 
 NODE_CPU = "kubernetes_io:node_cpu_allocatable_utilization"
 NODE_MEMORY = "kubernetes_io:node_memory_allocatable_utilization"
@@ -72,11 +72,20 @@ class EventMonitor:
         return None
 
 
+def platform_channels(environment: Environment) -> tuple[Channel, ...]:
+    """Return the channels of the platform: those named `platform` or `platform-...`, else its group's e-mail.
+
+    The environment's other channels are there for teams to escalate to, and hear nothing of the platform.
+    """
+    named = tuple(c for c in environment.channels if c.name == "platform" or c.name.startswith("platform-"))
+    return named or (Channel(name="platform", type="email", address=environment.groups.platform),)
+
+
 def platform_alerts(environment: Environment) -> tuple[Alert, ...]:
     """Return the alerts on what the teams of `environment` share; the platform engineers own them."""
     names = Names.of(environment)
-    critical = [c.name for c in environment.channels if Severity.CRITICAL in c.severities]
-    escalation = (critical or [environment.channels[0].name])[0]
+    told = platform_channels(environment)
+    escalation = next((c.name for c in told if Severity.CRITICAL in c.severities), told[0].name)
     return tuple(
         Alert(
             key=monitor.key,
@@ -159,11 +168,6 @@ def _export_errors(names: Names) -> str:
     return f"sum by (name) (increase({series(EXPORT_ERRORS, 600, monitored_resource='logging_sink')}))"
 
 
-def _not_deployer(names: Names) -> str:
-    who = "protoPayload.authenticationInfo.principalEmail"
-    return f'{who}!="{names.service_account("deployer")}"'
-
-
 def _key_change(names: Names) -> str:
     return (
         'protoPayload.serviceName="cloudkms.googleapis.com" AND '
@@ -174,11 +178,10 @@ def _key_change(names: Names) -> str:
 
 
 def _iam_change(names: Names) -> str:
-    # Google's own agents change policies when an interface is enabled or an elevation granted.
+    # Google's own agents change the policy when an interface is enabled or an elevation granted.
     agents = "@(system|gcp-sa-pam[.]iam)[.]gserviceaccount[.]com$"
     return (
         'resource.type="project" AND protoPayload.methodName="SetIamPolicy" AND '
-        f"{_not_deployer(names)} AND "
         f'protoPayload.authenticationInfo.principalEmail!~"{agents}"'
     )
 
@@ -186,8 +189,7 @@ def _iam_change(names: Names) -> str:
 def _logging_change(names: Names) -> str:
     return (
         'protoPayload.serviceName="logging.googleapis.com" AND '
-        'protoPayload.methodName=~"ConfigServiceV2[.](Update|Delete)(Sink|Bucket)$" AND '
-        f"{_not_deployer(names)}"
+        'protoPayload.methodName=~"ConfigServiceV2[.](Update|Delete)(Sink|Bucket)$"'
     )
 
 
@@ -394,36 +396,40 @@ MONITORS: tuple[PlatformMonitor | EventMonitor, ...] = (
     ),
     EventMonitor(
         key="platform-iam-change",
-        title="Access to the project changed by hand",
-        says="The project's access policy was changed by somebody else than the deployer.",
-        severity=Severity.ERROR,
+        title="Access to the project changed",
+        says="The access policy of the project was changed.",
+        severity=Severity.WARNING,
         filter=_iam_change,
         runbook=Runbook(
-            meaning="Somebody has access that no review saw. The next deployment does not take it away, "
-            "since deployments only add.",
+            meaning="Somebody was given or lost a role on what all teams share. If no reviewed deployment "
+            "did it, somebody has access that nobody approved, and the next deployment does not take it "
+            "away.",
             causes=(
+                "A reviewed deployment: a new team, or a changed group.",
                 "An engineer mended something in a hurry.",
                 "Another tool manages the same project.",
                 "An attack.",
             ),
             steps=(
-                "See what changed: `protoPayload.serviceData.policyDelta` of the log entry names member and "
-                "role.",
-                "Ask whoever did it. If the access is needed, put it into the stacks and deploy.",
-                "Otherwise remove it: `gcloud projects remove-iam-policy-binding {project}` with that member "
-                "and role.",
+                "See who changed what: `protoPayload.authenticationInfo.principalEmail` and "
+                "`protoPayload.serviceData.policyDelta` of the log entry.",
+                "Compare with the last deployment of `foundation` or `operations`. If it is in its plan, "
+                "close the alert.",
+                "Otherwise ask whoever did it, and remove it: `gcloud projects remove-iam-policy-binding "
+                "{project}` with that member and role.",
             ),
         ),
     ),
     EventMonitor(
         key="platform-logging-change",
-        title="Audit logging changed by hand",
-        says="A log sink or log bucket was changed or deleted by somebody else than the deployer.",
+        title="Audit logging changed",
+        says="A log sink or log bucket of the project was changed or deleted.",
         severity=Severity.CRITICAL,
         filter=_logging_change,
         runbook=Runbook(
             meaning="The audit trail may end here. Who hides something begins with the logs.",
             causes=(
+                "A reviewed deployment that changes the retention of audit logs.",
                 "An engineer cut the cost of logging.",
                 "Another tool manages the same project.",
                 "An attack.",
@@ -431,7 +437,8 @@ MONITORS: tuple[PlatformMonitor | EventMonitor, ...] = (
             steps=(
                 "See who did it: `protoPayload.authenticationInfo.principalEmail` of the log entry. Ask "
                 "them.",
-                "Deploy the foundation stack again: it restores sinks, buckets and retention.",
+                "Unless a reviewed deployment did it, deploy the foundation stack again: it restores sinks, "
+                "buckets and retention.",
                 "If nobody knows the change, treat it as a security incident: take the identity's roles "
                 "away.",
             ),

@@ -37,7 +37,9 @@ def bigquery_schema(table: Table, policy_tags: Mapping[Sensitivity, str] | None 
     missing = sorted(table.policy_tags - set(tags))
     if missing:
         raise TableError(f"table {table.name}: no policy tag given for {', '.join(missing)}")
-    return json.dumps([_bigquery(column, tags) for column in table.columns], ensure_ascii=False)
+    return json.dumps(
+        [_bigquery(column, tags) for column in table.columns], ensure_ascii=False, separators=(",", ":")
+    )
 
 
 def _bigquery(column: Column, tags: Mapping[Sensitivity, str]) -> dict[str, Any]:

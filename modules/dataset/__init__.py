@@ -46,7 +46,7 @@ class Dataset(Construct):
         GoogleProvider(stack, "google", project="example-dev")
         Dataset(stack, "metadata", project="example-dev", dataset_id="metadata", location="EU", labels={},
                 kms_key="projects/example-dev/locations/europe/keyRings/r/cryptoKeys/bigquery",
-                owner="deployer@example-dev.iam.gserviceaccount.com", description="Metadata",
+                owner="group:platform@example.com", description="Metadata",
                 tables=[DEPLOYMENTS])
         ```
 
@@ -58,7 +58,7 @@ class Dataset(Construct):
         description: what it is for.
         location: `EU`, `US` or a region.
         kms_key: path of the key for dataset and tables.
-        owner: e-mail of the identity that deploys it.
+        owner: IAM member who deploys it, `group:...` or `serviceAccount:...`.
         labels: labels of the dataset, and of its tables where `table_labels` says nothing else.
         tables: its tables.
         table_labels: labels of single tables, by name.
@@ -89,6 +89,7 @@ class Dataset(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.project, self.dataset_id = project, dataset_id
+        group, identity = _who(owner)
         self._kms_key = kms_key
         self._expiration_ms = None if retention_days is None else retention_days * DAY_MS
         self.resource = BigqueryDataset(
@@ -106,7 +107,7 @@ class Dataset(Construct):
             ),
             default_partition_expiration_ms=self._expiration_ms,
             # Said once, so that BigQuery does not add the project's readers and writers; grants come on top.
-            access=[BigqueryDatasetAccess(role="OWNER", user_by_email=owner)],
+            access=[BigqueryDatasetAccess(role="OWNER", group_by_email=group, user_by_email=identity)],
             lifecycle={"prevent_destroy": True, "ignore_changes": ["access"]},
             depends_on=list(depends_on),
         )
@@ -116,7 +117,7 @@ class Dataset(Construct):
             for table in tables
         }
         for member in sorted(set(readers)):
-            self.grant(self, member, "roles/bigquery.dataViewer")
+            self.grant(member, "roles/bigquery.dataViewer")
 
     def _table(
         self, table: Table, labels: Mapping[str, str], policy_tags: Mapping[Sensitivity, str] | None
@@ -143,16 +144,16 @@ class Dataset(Construct):
             depends_on=[self.resource],
         )
 
-    def grant(self, scope: Construct, member: str, role: str) -> None:
+    def grant(self, member: str, role: str) -> None:
         """Grant `role` on all tables of the dataset to `member`, `group:...` or `serviceAccount:...`."""
         dataset_access(
-            scope, member, role, project=self.project, dataset_id=self.dataset_id, after=[self.resource]
+            self, member, role, project=self.project, dataset_id=self.dataset_id, after=[self.resource]
         )
 
-    def authorize(self, scope: Construct, views: "Dataset") -> None:
+    def authorize(self, views: "Dataset") -> None:
         """Let the views in dataset `views` read this dataset, whoever asks them."""
         BigqueryDatasetAccessA(
-            scope,
+            self,
             f"authorize-{views.dataset_id}",
             project=self.project,
             dataset_id=self.dataset_id,
@@ -180,16 +181,22 @@ def dataset_access(
     Raises:
         ValueError: `member` is neither `group:...` nor `serviceAccount:...`.
     """
-    kind, _, email = member.partition(":")
-    if kind not in ("group", "serviceAccount"):
-        raise ValueError(f"{member}: grant datasets to group:... or serviceAccount:...")
+    group, identity = _who(member)
     return BigqueryDatasetAccessA(
         scope,
         f"{role.removeprefix('roles/')}-{dataset_id}-{member}",
         project=project,
         dataset_id=dataset_id,
         role=role,
-        group_by_email=email if kind == "group" else None,
-        user_by_email=email if kind == "serviceAccount" else None,
+        group_by_email=group,
+        user_by_email=identity,
         depends_on=list(after),
     )
+
+
+def _who(member: str) -> tuple[str | None, str | None]:
+    """Return `member` as an entry of a dataset's access list names it: a group, or else an identity."""
+    kind, _, email = member.partition(":")
+    if kind not in ("group", "serviceAccount"):
+        raise ValueError(f"{member}: datasets are granted to group:... or serviceAccount:...")
+    return (email, None) if kind == "group" else (None, email)

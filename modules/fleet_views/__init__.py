@@ -25,7 +25,8 @@ class FleetViews(Construct):
 
         stack = TerraformStack(App(), "example")
         GoogleProvider(stack, "google", project="p")
-        common = {"project": "p", "description": "", "location": "EU", "kms_key": "k", "owner": "o@p"}
+        common = {"project": "p", "description": "", "location": "EU", "kms_key": "k",
+                  "owner": "group:o@example.com"}
         tables = [MODEL_VERSIONS, DEPLOYMENTS]
         source = Dataset(stack, "source", dataset_id="source", tables=tables, labels={}, **common)
         fleet = Dataset(stack, "fleet", dataset_id="fleet", labels={}, **common)
@@ -51,7 +52,7 @@ class FleetViews(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         for source in sources:
-            source.authorize(self, fleet)
+            source.authorize(fleet)
         tables = {
             name: (f"`{source.project}.{source.dataset_id}.{name}`", table)
             for source in sources

@@ -104,13 +104,12 @@ class PolicyTags(Construct):
             )
             name = tag.name
             self.names[level] = name
-            policy_id = f"{underscored(taxonomy)}_{level}"
             policy = BigqueryDatapolicyDataPolicy(
                 part,
                 "masking",
                 project=project,
                 location=region,
-                data_policy_id=policy_id,
+                data_policy_id=policy_id(taxonomy, level),
                 policy_tag=name,
                 data_policy_type="DATA_MASKING_POLICY",
                 data_masking_policy=BigqueryDatapolicyDataPolicyDataMaskingPolicy(
@@ -127,13 +126,40 @@ class PolicyTags(Construct):
                     member=member,
                 )
             for member in masked:
-                BigqueryDatapolicyDataPolicyIamMember(
+                masked_reader(
                     part,
-                    f"masked-{member}",
+                    member,
                     project=project,
-                    location=region,
-                    data_policy_id=policy_id,
-                    role="roles/bigquerydatapolicy.maskedReader",
-                    member=member,
-                    depends_on=[policy],
+                    location=location,
+                    taxonomy=taxonomy,
+                    level=level,
+                    after=[policy],
                 )
+
+
+def policy_id(taxonomy: str, level: Sensitivity) -> str:
+    """Return the id of the masking policy of `level`, unique in its project."""
+    return f"{underscored(taxonomy)}_{level}"
+
+
+def masked_reader(
+    scope: Construct,
+    member: str,
+    *,
+    project: str,
+    location: str,
+    taxonomy: str,
+    level: Sensitivity,
+    after: Sequence[ITerraformDependable] = (),
+) -> None:
+    """Let `member` read the columns of `level` masked. All is named, so another stack may say it."""
+    BigqueryDatapolicyDataPolicyIamMember(
+        scope,
+        f"masked-{level}-{member}",
+        project=project,
+        location=location.lower(),
+        data_policy_id=policy_id(taxonomy, level),
+        role="roles/bigquerydatapolicy.maskedReader",
+        member=member,
+        depends_on=list(after),
+    )
