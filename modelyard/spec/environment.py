@@ -361,7 +361,17 @@ class Images(Spec):
 
 
 class Environment(Spec):
-    """An environment file."""
+    """An environment file, `environments/<environment>.yaml`: where things are deployed, and defaults.
+
+    Rules between fields:
+
+    - The environment's name is the name of its file. Environments share no project, nor a team's project.
+    - State is kept in a bucket, or with `stand_in: true` in local files; such an environment refuses Google.
+    - `data_residency: EU` or `US` needs a region inside it.
+    - Address ranges are private, large enough for GKE, and do not overlap.
+    - Node pools need `mode: standard`, and one of them must have no GPUs.
+    - Groups lie in the organisation's domain.
+    """
 
     environment: Annotated[
         str,

@@ -34,7 +34,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}"
+        place = f"{_printable(self.file)}:{self.line}:{self.column}"
         return f"{place} {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
 
 
@@ -90,8 +90,12 @@ def shown(value: Any) -> str:
 
 def _cut(text: str) -> str:
     """Return text on one line, printable, of at most 60 characters."""
-    flat = "".join(c if c.isprintable() else " " for c in text[:100]).strip()
+    flat = _printable(text[:100]).strip()
     return flat if len(flat) <= 60 else flat[:57] + "..."
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def _plain(name: str) -> str:

@@ -79,8 +79,8 @@ def message_of(
         case "missing":
             name = path[-1]
             if isinstance(name, int):
-                return f"Missing entry {name + 1}; expected {_expected(schema)}"
-            return f"Missing key '{name}'; expected {_expected(schema)}"
+                return f"Missing entry {name + 1}; expected {expected(schema)}"
+            return f"Missing key '{name}'; expected {expected(schema)}"
         case "extra_forbidden":
             return _unknown_key(kind, path)
         case "string_pattern_mismatch":
@@ -102,7 +102,7 @@ def message_of(
             entries = _many(context["actual_length"] or len(value), "entry", "entries")
             return f"The list has {entries}; expected {bound}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" | "int_parsing_size":
-            return f"{shown(value)} is out of range; expected {_expected(schema)}"
+            return f"{shown(value)} is out of range; expected {expected(schema)}"
         case "enum" | "literal_error" | "union_tag_invalid":
             choices = [str(choice) for choice in _choices(schema, context)]
             value = context.get("tag", value)
@@ -116,12 +116,12 @@ def message_of(
             return _not_text(value, schema, document, place(path))
         case "int_type" | "int_from_float" | "float_type" | "int_parsing" | "float_parsing":
             if isinstance(value, str) and value.lstrip("+-").replace(".", "", 1).isdigit():
-                return f'"{value}" in quotes is text; expected {_expected(schema)}, without quotes'
-            return f"{shown(value)} is not {_expected(schema)}"
+                return f'"{value}" in quotes is text; expected {expected(schema)}, without quotes'
+            return f"{shown(value)} is not {expected(schema)}"
         case "bool_type" | "bool_parsing":
             return f"{shown(value)} is not true or false"
         case kind_of if kind_of in _SHAPES or kind_of.startswith(("datetime", "timezone")):
-            return f"Expected {_expected(schema)}; found {shown(value)}"
+            return f"Expected {expected(schema)}; found {shown(value)}"
         case _:
             return unexplained(detail)
 
@@ -158,7 +158,7 @@ def _not_text(value: Any, schema: Schema, document: Document, path: Path) -> str
         kind = "true or false" if isinstance(value, bool) else "a number"
         written = document.written(path)
         return f'{written} is read as {kind}; write it as text in quotes: "{written}"'
-    return f"Expected {_expected(schema)}; found {shown(value)}"
+    return f"Expected {expected(schema)}; found {shown(value)}"
 
 
 def _mended(value: str, pattern: str) -> str:
@@ -220,10 +220,17 @@ def _resolved(schema: Schema, root: Schema) -> Schema:
         if "$ref" in schema:
             schema = {**root["$defs"][schema["$ref"].rpartition("/")[2]], **_without(schema, "$ref")}
         elif "anyOf" in schema:
-            options = [option for option in schema["anyOf"] if option.get("type") != "null"]
-            schema = {**options[0], **_without(schema, "anyOf")}
+            schema = without_null(schema)
         else:
             return schema
+
+
+def without_null(schema: Schema) -> Schema:
+    """Return the schema of an optional value as that of the value."""
+    if "anyOf" not in schema:
+        return schema
+    option = next(option for option in schema["anyOf"] if option.get("type") != "null")
+    return {**option, **_without(schema, "anyOf")}
 
 
 def _without(schema: Schema, key: str) -> dict[str, Any]:
@@ -245,10 +252,12 @@ def _choices(schema: Schema, context: Mapping[str, Any]) -> list[Any]:
     return [context.get("expected", "")]
 
 
-def _expected(schema: Schema) -> str:
+def expected(schema: Schema) -> str:
     """Return in words what a schema takes."""
-    if "enum" in schema or "const" in schema:
-        return "one of " + ", ".join(map(str, _choices(schema, {})))
+    if "const" in schema:
+        return str(schema["const"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
     if "patternErrorMessage" in schema:
         return str(schema["patternErrorMessage"]).removeprefix("Expected ").removesuffix(".")
     match schema.get("type"):

@@ -276,7 +276,17 @@ class Baselines(Spec):
 
 
 class Manifest(Spec):
-    """One published model version."""
+    """One published model version, pinned as `teams/<team>/<model>.json` by `modelyard pin`.
+
+    Publishing writes it beside the artefact; nobody edits it, and its `digest` shows every change.
+
+    Rules between fields:
+
+    - Feature names are unique without case, as BigQuery compares them, and none that it keeps for itself.
+    - A range begins at or below its end; it is for numbers, categories are for strings.
+    - Baselines name features of the signature; bin edges ascend, and n edges have n + 1 counts.
+    - `metrics.primary` is one of `metrics.values`.
+    """
 
     format: Literal["modelyard.manifest/1"] = FORMAT
     """Form of this file."""

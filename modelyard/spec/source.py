@@ -96,8 +96,8 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     keys: dict[Path, Mark] = field(default_factory=dict)
     values: dict[Path, Mark] = field(default_factory=dict)
-    flow: set[Path] = field(default_factory=set)
-    """Mappings and lists written as `{...}` or `[...]`."""
+    flow: dict[Path, Mark] = field(default_factory=dict)
+    """Mappings and lists written as `{...}` or `[...]`, from the first bracket to the last."""
 
     def has(self, path: Path) -> bool:
         """Return whether something is written at `path`."""
@@ -246,7 +246,7 @@ class _Composer:
                 if isinstance(event, yaml.NodeEvent):
                     self._node(event)
                 elif isinstance(event, yaml.CollectionEndEvent):
-                    self.frames.pop()
+                    self._close(self.frames.pop(), event)
                 elif isinstance(event, yaml.DocumentStartEvent):
                     documents += 1
                     if documents > 1:
@@ -323,7 +323,7 @@ class _Composer:
         elif isinstance(event, yaml.CollectionStartEvent):
             value = {} if isinstance(event, yaml.MappingStartEvent) else []
             if event.flow_style:
-                self.document.flow.add(path)
+                self.document.flow.setdefault(path, mark)
         self.document.values.setdefault(path, mark)
         if frame is None:
             self.root = value
@@ -337,6 +337,12 @@ class _Composer:
             if len(self.frames) >= _MAX_DEPTH:
                 raise UnreadableError(mark.line, mark.column, _too_deep())
             self.frames.append(_Frame(value, path))
+
+    def _close(self, frame: _Frame, event: Any) -> None:
+        begin = self.document.flow.get(frame.path)
+        if begin is not None:
+            end = event.end_mark
+            self.document.flow[frame.path] = Mark(begin.line, begin.column, end.line + 1, end.column + 1)
 
     def _scalar(self, event: Any, path: Path, mark: Mark) -> Any:
         text: str = event.value

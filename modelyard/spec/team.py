@@ -332,7 +332,36 @@ class Owners(Spec):
 
 
 class Team(Spec):
-    """A team file."""
+    """A team file, `teams/<team>/team.yaml`: who owns which models, how each is served, watched and paid for.
+
+    A whole one:
+
+    ```yaml
+    # yaml-language-server: $schema=../../schemas/team.schema.json
+    team: flight-ops
+    owners: {group: flight-ops@example.com, escalation: pager-flight-ops}
+    cost_center: "4711"
+    models:
+      - name: arrival-delay
+        pattern: rest            # rest | batch | streaming
+        version: 3               # pinned in arrival-delay.json
+    ```
+
+    Everything else has a default. The groups of [Settings](#settings) may stand in an environment file under
+    `defaults`, in a team file under `defaults`, and at a model; each overrides, key by key, what the one
+    before sets. A list replaces a list.
+
+    Rules between fields:
+
+    - The team's name is the name of its folder. Names are unique, also where Google's limits shorten them.
+    - `escalation` is a channel of every environment, and one that gets critical alerts.
+    - Each version is pinned by a manifest beside the file: `<model>.json`, a canary's `<model>.canary.json`.
+      Only REST models have a canary; it takes the same features, of the same types, as the version it joins.
+    - A model with `confidential` or `pii` features says who may read them in clear: `access.pii_readers`,
+      `[]` for nobody. It may say so in `defaults`.
+    - Settings that a model's pattern does not use are errors at the model, and allowed in `defaults`.
+    - Groups lie in the organisation's domain. Resources fit on the environment's nodes.
+    """
 
     team: TeamName
     """Name of the team; also the name of its folder."""
