@@ -1,0 +1,64 @@
+"""What the platform has inside the cluster: gateway, scraping, admission policies, each team's access."""
+
+from collections.abc import Sequence
+
+from constructs import Construct
+
+from modelyard.naming import Names, labels
+from modelyard.spec.environment import Environment
+from modules.admission import WorkloadAdmission
+from modules.cluster_access import READER, VIEW, ClusterRoles, GroupAccess, TeamAccess
+from modules.gateway import Gateway
+from modules.kubernetes import provider
+from modules.scraping import Scraping
+from modules.system_namespace import SystemNamespace
+from stacks.base import BaseStack
+
+
+class ClusterStack(BaseStack):
+    """The shared objects inside the cluster; a stack of its own, since planning them needs the cluster.
+
+    Args:
+        scope: the app.
+        environment: the environment deployed to.
+        teams: name and cost centre of each team.
+    """
+
+    def __init__(self, scope: Construct, environment: Environment, teams: Sequence[tuple[str, str]]) -> None:
+        names = Names.of(environment)
+        super().__init__(scope, names.stack("cluster"), environment)
+        shared = labels(environment.environment, "platform", environment.cost_center)
+        provider(self, names)
+        SystemNamespace(self, "system", name=names.system_namespace, labels=shared)
+        home = SystemNamespace(self, "gateway-namespace", name=names.gateway_namespace, labels=shared)
+        Gateway(
+            self,
+            "gateway",
+            names=names,
+            host=names.gateway_host(environment.organization),
+            labels=shared,
+            depends_on=[home.namespace],
+        )
+        Scraping(self, "scraping", labels=shared)
+        WorkloadAdmission(self, "admission", registry=names.registry, labels=shared)
+        roles = ClusterRoles(self, "roles", labels=shared).roles
+        groups = environment.groups
+        GroupAccess(
+            self,
+            "people",
+            groups={
+                "platform": (groups.platform, [VIEW, READER]),
+                "auditors": (groups.auditors, [VIEW, READER]),
+                "viewers": (groups.viewers, [VIEW]),
+            },
+            labels=shared,
+            depends_on=roles,
+        )
+        for team, cost_center in teams:
+            TeamAccess(
+                self,
+                f"team-{team}",
+                names=names.team(team),
+                labels=labels(environment.environment, team, cost_center),
+                depends_on=roles,
+            )
