@@ -63,6 +63,7 @@ class Dataset(Construct):
         tables: its tables.
         table_labels: labels of single tables, by name.
         policy_tags: resource name of the policy tag per level that the tables use.
+        table_policy_tags: the same for single tables, by name, in place of `policy_tags`.
         retention_days: age at which partitions of the tables are removed; absent: never.
         readers: IAM members, `group:...` or `serviceAccount:...`, who may read all its tables.
         depends_on: what must be there before: the API, and the grant of its key.
@@ -83,6 +84,7 @@ class Dataset(Construct):
         tables: Sequence[Table] = (),
         table_labels: Mapping[str, Mapping[str, str]] | None = None,
         policy_tags: Mapping[Sensitivity, str] | None = None,
+        table_policy_tags: Mapping[str, Mapping[Sensitivity, str]] | None = None,
         retention_days: int | None = None,
         readers: Sequence[str] = (),
         depends_on: Sequence[ITerraformDependable] = (),
@@ -111,9 +113,11 @@ class Dataset(Construct):
             lifecycle={"prevent_destroy": True, "ignore_changes": ["access"]},
             depends_on=list(depends_on),
         )
-        own_labels = table_labels or {}
+        own_labels, own_tags = table_labels or {}, table_policy_tags or {}
         self.tables = {
-            table.name: self._table(table, own_labels.get(table.name, labels), policy_tags)
+            table.name: self._table(
+                table, own_labels.get(table.name, labels), own_tags.get(table.name, policy_tags)
+            )
             for table in tables
         }
         for member in sorted(set(readers)):

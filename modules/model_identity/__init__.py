@@ -28,18 +28,19 @@ class ModelIdentity(Construct):
         stack = TerraformStack(App(), "example")
         names = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example")
         GoogleProvider(stack, "google", project="example-a"), provider(stack, names)
-        ModelIdentity(stack, "identity", names=names.team("a").model("m"), labels={"team": "a"})
+        ModelIdentity(stack, "identity", names=names.team("a").model("m"), namespace="team-a", labels={})
         ```
 
     Args:
         scope: parent.
         construct_id: id in the parent.
         names: names of the model.
+        namespace: the team's namespace.
         labels: labels of the Kubernetes service account.
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, names: ModelNames, labels: Mapping[str, str]
+        self, scope: Construct, construct_id: str, *, names: ModelNames, namespace: str, labels: Mapping[str, str]
     ) -> None:
         super().__init__(scope, construct_id)
         self.account = names.service_account_id
@@ -74,7 +75,7 @@ class ModelIdentity(Construct):
             "kubernetes",
             metadata=ServiceAccountV1Metadata(
                 name=names.service_account_id,
-                namespace=team.namespace,
+                namespace=namespace,
                 labels=dict(labels),
                 annotations={"iam.gke.io/gcp-service-account": names.service_account},
             ),

@@ -52,6 +52,7 @@ class TeamNamespace(Construct):
 
     Pods get no traffic in but on the serving port from the gateway's proxies, Google's health checks and the metrics
     collector, and none out but to DNS, the metadata server and Google's APIs. Members of `viewers` may look.
+    `name` of the construct is what workloads take as their namespace.
 
     Example:
         ```python
@@ -88,7 +89,6 @@ class TeamNamespace(Construct):
         viewers: Sequence[str],
     ) -> None:
         super().__init__(scope, construct_id)
-        self.name = name
         enforced = {
             "pod-security.kubernetes.io/enforce": "restricted",
             "pod-security.kubernetes.io/warn": "restricted",
@@ -97,13 +97,14 @@ class TeamNamespace(Construct):
         self.resource = NamespaceV1(
             self, "namespace", metadata=NamespaceV1Metadata(name=name, labels={**labels, **enforced})
         )
-        inside = {"namespace": name, "labels": dict(labels)}
+        # A reference, not the plain name: what is put into the namespace waits for it.
+        self.name: str = self.resource.metadata.name
+        inside = {"namespace": self.name, "labels": dict(labels)}
         ResourceQuotaV1(
             self,
             "quota",
             metadata=ResourceQuotaV1Metadata(name="team", **inside),
             spec=ResourceQuotaV1Spec(hard=dict(quota)),
-            depends_on=[self.resource],
         )
         LimitRangeV1(
             self,
@@ -118,7 +119,6 @@ class TeamNamespace(Construct):
                     )
                 ]
             ),
-            depends_on=[self.resource],
         )
         NetworkPolicyV1(
             self,
@@ -127,7 +127,6 @@ class TeamNamespace(Construct):
             spec=NetworkPolicyV1Spec(
                 pod_selector=NetworkPolicyV1SpecPodSelector(), policy_types=["Ingress", "Egress"]
             ),
-            depends_on=[self.resource],
         )
         NetworkPolicyV1(
             self,
@@ -139,7 +138,6 @@ class TeamNamespace(Construct):
                 ingress=[self._ingress(callers)],
                 egress=self._egress(),
             ),
-            depends_on=[self.resource],
         )
         RoleBindingV1(
             self,
@@ -150,7 +148,6 @@ class TeamNamespace(Construct):
                 RoleBindingV1Subject(kind="Group", name=group, api_group="rbac.authorization.k8s.io")
                 for group in viewers
             ],
-            depends_on=[self.resource],
         )
 
     @staticmethod

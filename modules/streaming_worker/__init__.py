@@ -165,14 +165,15 @@ class StreamWorker(Construct):
         names = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example")
         provider(stack, names)
         shape = PodShape("registry/streaming@sha256:" + 64 * "0", Resources(), "m", "model-m", ["work"], {})
-        StreamWorker(stack, "m", names=names.team("a").model("m"), labels={"model": "m"}, version=1, shape=shape,
-                     replicas=Replicas(), streaming=Streaming())
+        StreamWorker(stack, "m", names=names.team("a").model("m"), namespace="team-a", labels={}, version=1,
+                     shape=shape, replicas=Replicas(), streaming=Streaming())
         ```
 
     Args:
         scope: parent.
         construct_id: id in the parent.
         names: names of the model.
+        namespace: where it runs.
         labels: labels of everything in it.
         version: model version, as a label of its series.
         shape: its pods.
@@ -186,6 +187,7 @@ class StreamWorker(Construct):
         construct_id: str,
         *,
         names: ModelNames,
+        namespace: str,
         labels: Mapping[str, str],
         version: int,
         shape: PodShape,
@@ -196,7 +198,7 @@ class StreamWorker(Construct):
         name = names.workload
         selector = {"app.kubernetes.io/name": name}
         marked = {**labels, **selector, "version": str(version)}
-        where = {"name": name, "namespace": names.team.namespace, "labels": marked}
+        where = {"name": name, "namespace": namespace, "labels": marked}
         deployment_v1.DeploymentV1(
             self,
             "deployment",

@@ -1,0 +1,269 @@
+"""One team: its namespace, its people's access, and everything each of its models needs."""
+
+import importlib.util
+from pathlib import Path
+
+from cdktf_cdktf_provider_google.data_google_project import DataGoogleProject
+from constructs import Construct
+
+from modelyard.monitors import monitors_of
+from modelyard.naming import ModelNames, Names, labels
+from modelyard.spec.base import Pattern, Severity
+from modelyard.spec.container import container_config, rendered
+from modelyard.spec.environment import Environment
+from modelyard.spec.errors import Problem, SpecError
+from modelyard.spec.manifest import Manifest
+from modelyard.spec.team import DeployedModel, DeployedTeam
+from modelyard.tables import prediction_log
+from modules.alerts import AlertPolicies
+from modules.batch_job import BatchJob
+from modules.budget import ProjectBudget
+from modules.dashboard import ModelDashboard
+from modules.kubernetes import provider as kubernetes_provider
+from modules.model_identity import ModelIdentity
+from modules.namespace import TeamNamespace
+from modules.notification import TeamChannels
+from modules.personas import Personas
+from modules.prediction_log import Log, PredictionLogs
+from modules.rest_service import RestDeployment, RestRoute, canary_of
+from modules.streaming_worker import StreamTopics, StreamWorker
+from modules.workload import PodShape, config_map
+from modules.workload.quantities import Quota
+from stacks.base import BaseStack
+
+# What each image's entry point is told to do.
+ARGS = {Pattern.REST: ["serve"], Pattern.BATCH: ["score"], Pattern.STREAMING: ["work"]}
+
+
+class TeamStack(BaseStack):
+    """Everything of one team; it acts on the team's own project and namespace alone.
+
+    Args:
+        scope: the app.
+        environment: the environment deployed to.
+        team: the team, with settings merged and manifests read.
+
+    Raises:
+        SpecError: the team's `stack.py` has no function `extend`.
+    """
+
+    def __init__(self, scope: Construct, environment: Environment, team: DeployedTeam) -> None:
+        names = Names.of(environment).team(team.team)
+        super().__init__(scope, names.stack, environment, project=names.project)
+        self.team = team
+        self.team_names = names
+        kubernetes_provider(self, self.names)
+        self.project = DataGoogleProject(self, "project", project_id=names.project)
+        self.namespace = TeamNamespace(
+            self,
+            "namespace",
+            name=names.namespace,
+            labels=self.labels(),
+            quota=self._quota().hard(),
+            callers=[environment.network.proxies],
+            viewers=sorted(set(self._groups().values())),
+        )
+        Personas(
+            self,
+            "personas",
+            project=names.project,
+            groups=self._groups(),
+            approvers=environment.groups.approvers,
+        )
+        self.channels = TeamChannels(
+            self,
+            "channels",
+            project=names.project,
+            owners=team.owners,
+            channels=environment.channels,
+            labels=self.labels(),
+        )
+        ProjectBudget(
+            self,
+            "budget",
+            name=f"modelyard {environment.environment} {team.team}",
+            billing_account=environment.tenants.billing_account,
+            project_number=self.project.number,
+            amount=team.monthly_budget,
+            currency=environment.budget.currency,
+            channel=self.channels.by_severity[Severity.WARNING][0],
+        )
+        self.logs = self._add_logs()
+        models = Construct(self, "models")
+        for model in team.models:
+            self._add_model(Construct(models, model.name), model, names.model(model.name))
+        if team.stack_py:
+            extend(self, Path(team.stack_py))
+
+    def labels(self, model: str = "shared") -> dict[str, str]:
+        """Return the labels of a resource of the team, or of one of its models."""
+        return labels(self.environment.environment, self.team.team, self.team.cost_center, model)
+
+    def _groups(self) -> dict[str, str]:
+        owners = self.team.owners
+        return {
+            "owner": owners.group,
+            "developer": owners.developers or owners.group,
+            "viewer": owners.viewers or self.environment.groups.viewers,
+            "auditor": self.environment.groups.auditors,
+        }
+
+    def _quota(self) -> Quota:
+        quota = Quota()
+        for model in self.team.models:
+            spec = model.spec
+            pods = spec.batch.shards if spec.pattern is Pattern.BATCH else spec.replicas.max
+            quota.add(spec.resources, pods * (2 if model.canary else 1))
+        return quota
+
+    def _add_logs(self) -> PredictionLogs:
+        """Add the logs of all models, readable by the team's developers, their named readers and the monitor."""
+        names = self.team_names
+        developers = f"group:{self._groups()['developer']}"
+        logs = {
+            model.name: Log(
+                table=prediction_log(model, names.model(model.name)),
+                labels=self.labels(model.name),
+                readers=frozenset({developers, *model.spec.access.log_readers}),
+                clear_readers=frozenset(model.spec.access.pii_readers),
+            )
+            for model in self.team.models
+        }
+        return PredictionLogs(
+            self,
+            "logs",
+            names=names,
+            labels=self.labels(),
+            logs=logs,
+            owner=f"serviceAccount:{names.identity('deployer')}",
+            retention_days=self.environment.retention.predictions,
+            # The monitor compares values with their baselines; it publishes shares and distances, never values.
+            observers=[f"serviceAccount:{self.names.service_account('monitor')}"],
+        )
+
+    def _add_model(self, scope: Construct, model: DeployedModel, names: ModelNames) -> None:
+        identity = ModelIdentity(
+            scope, "identity", names=names, namespace=self.namespace.name, labels=self.labels(model.name)
+        )
+        self.logs.add_writer(model.name, identity.member, after=[identity.resource])
+        AlertPolicies(
+            scope,
+            "alerts",
+            alerts=monitors_of(self.team, model, names),
+            labels=self.labels(model.name),
+            channels=self.channels.by_severity,
+            repository_url=f"https://github.com/{self.environment.ci.repository}/blob/HEAD",
+        )
+        ModelDashboard(scope, "dashboard", team=self.team, model=model, names=names, labels=self.labels(model.name))
+        serve = {Pattern.REST: self._serve_rest, Pattern.BATCH: self._run_batch, Pattern.STREAMING: self._work_stream}
+        serve[model.spec.pattern](scope, model, names, identity)
+
+    def _serve_rest(self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity) -> None:
+        versions = [(names.workload, model.manifest)]
+        if model.canary:
+            versions.append((canary_of(names.workload), model.canary))
+        for name, manifest in versions:
+            part = Construct(scope, "stable" if manifest is model.manifest else "canary")
+            RestDeployment(
+                part,
+                "rest",
+                name=name,
+                namespace=self.namespace.name,
+                labels=self.labels(model.name),
+                version=manifest.version,
+                shape=self._shape(part, name, model, manifest, names, identity),
+                replicas=model.spec.replicas,
+            )
+        RestRoute(
+            scope,
+            "route",
+            name=names.workload,
+            namespace=self.namespace.name,
+            labels=self.labels(model.name),
+            path=names.hostname_path,
+            gateway=(self.names.gateway_namespace, self.names.gateway),
+            canary_percent=model.spec.canary.percent if model.spec.canary else 0,
+        )
+
+    def _run_batch(self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity) -> None:
+        BatchJob(
+            scope,
+            "batch",
+            name=names.workload,
+            namespace=self.namespace.name,
+            labels=self.labels(model.name),
+            version=model.manifest.version,
+            shape=self._shape(scope, names.workload, model, model.manifest, names, identity),
+            batch=model.spec.batch,
+        )
+
+    def _work_stream(self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity) -> None:
+        StreamTopics(
+            scope,
+            "topics",
+            names=names,
+            labels=self.labels(model.name),
+            streaming=model.spec.streaming,
+            worker=identity.member,
+            project_number=self.project.number,
+            publishers=model.spec.access.callers,
+        )
+        StreamWorker(
+            scope,
+            "worker",
+            names=names,
+            namespace=self.namespace.name,
+            labels=self.labels(model.name),
+            version=model.manifest.version,
+            shape=self._shape(scope, names.workload, model, model.manifest, names, identity),
+            replicas=model.spec.replicas,
+            streaming=model.spec.streaming,
+        )
+
+    def _shape(
+        self,
+        scope: Construct,
+        name: str,
+        model: DeployedModel,
+        manifest: Manifest,
+        names: ModelNames,
+        identity: ModelIdentity,
+    ) -> PodShape:
+        """Add the ConfigMap of one version; return the pods that read it."""
+        pattern = model.spec.pattern
+        digest = config_map(
+            scope,
+            "config",
+            name=name,
+            namespace=self.namespace.name,
+            labels=self.labels(model.name),
+            text=rendered(container_config(model, manifest, names)),
+        )
+        return PodShape(
+            image=self.names.image(pattern.value, getattr(self.environment.images, pattern.value)),
+            resources=model.spec.resources,
+            config_map=name,
+            config_digest=digest,
+            service_account=identity.account,
+            args=ARGS[pattern],
+            env={"MODELYARD_CONFIG": "/etc/modelyard/model.json", "GOOGLE_CLOUD_PROJECT": self.team_names.project},
+            probes=pattern is not Pattern.BATCH,
+            restart_policy="Never" if pattern is Pattern.BATCH else "Always",
+        )
+
+
+def extend(stack: TeamStack, path: Path) -> None:
+    """Let a team's own `stack.py` add to its stack: it is called as `extend(stack)`.
+
+    Raises:
+        SpecError: the file cannot be loaded, or has no function `extend`.
+    """
+    loader = importlib.util.spec_from_file_location(f"modelyard_team_{stack.team.team.replace('-', '_')}", path)
+    assert loader is not None and loader.loader is not None
+    module = importlib.util.module_from_spec(loader)
+    try:
+        loader.loader.exec_module(module)
+        add = module.extend
+    except AttributeError:
+        raise SpecError([Problem(str(path), 1, 1, "extend", "a team's stack.py defines extend(stack)")]) from None
+    add(stack)

@@ -1,0 +1,37 @@
+"""Each module's docstring example runs, is short, and its README says what protects and alarms."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+from cdktf import Testing
+
+MODULES = Path(__file__).parents[2] / "modules"
+EXAMPLES = [
+    pytest.param(textwrap.dedent(code), id=f"{path.parent.name}-{number}")
+    for path in sorted(MODULES.glob("*/__init__.py"))
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.S))
+]
+# Shared parts without a construct of their own.
+WITHOUT_EXAMPLE = {"workload"}
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_example_synthesizes_a_resource_in_ten_lines(code: str) -> None:
+    lines = [line for line in code.splitlines() if line.strip() and not line.startswith(("from", "import"))]
+    assert len(lines) <= 10
+
+    namespace: dict[str, object] = {}
+    exec(code, namespace)
+
+    assert '"resource"' in Testing.synth(namespace["stack"], True) or "provider(stack" in lines[-1]
+
+
+def test_every_module_has_an_example_and_a_table() -> None:
+    modules = {path.parent.name for path in MODULES.glob("*/__init__.py")}
+    with_example = {str(parameter.id).rsplit("-", 1)[0] for parameter in EXAMPLES}
+    assert with_example == modules - WITHOUT_EXAMPLE
+    for module in modules:
+        readme = (MODULES / module / "README.md").read_text()
+        assert re.search(r"^\|.*protects.*\|.*alarms.*\|$", readme, re.M), f"{module}/README.md has no such table"
