@@ -14,27 +14,33 @@ from types import ModuleType
 from examples.publish import PublishError, registry
 
 
-def scripts() -> Iterator[ModuleType]:
-    """Yield the training scripts, in order of their models' names."""
-    for file in sorted(Path(__file__).parent.glob("*/train_*.py")):
-        yield importlib.import_module(f"examples.{file.parent.name}.{file.stem}")
+def scripts() -> dict[str, str]:
+    """Return the training scripts as model -> module, in the order of their names."""
+    return {
+        f"{file.parent.name}/{file.stem.removeprefix('train_')}".replace("_", "-"): (
+            f"examples.{file.parent.name}.{file.stem}"
+        )
+        for file in sorted(Path(__file__).parent.glob("*/train_*.py"))
+    }
 
 
-def versions(only: Sequence[str]) -> list[tuple[ModuleType, int]]:
-    """Return the scripts and versions that `only` names: `team/model` or `team/model@version`; empty: all.
+def chosen(only: Sequence[str]) -> Iterator[tuple[ModuleType, int]]:
+    """Yield the scripts and versions that `only` names: `team/model` or `team/model@version`; empty: all.
 
     Raises:
         ValueError: a name is unknown.
     """
-    every = [(script, version) for script in scripts() for version in script.VERSIONS]
-    called = {f"{script.NAME}@{version}" for script, version in every} | {script.NAME for script, _ in every}
-    if unknown := [name for name in only if name not in called]:
-        raise ValueError(f"--only: unknown {', '.join(unknown)}; known are {', '.join(sorted(called))}")
-    return [
-        (script, version)
-        for script, version in every
-        if not only or script.NAME in only or f"{script.NAME}@{version}" in only
-    ]
+    known = scripts()
+    for name in only or known:
+        model, at, version = name.partition("@")
+        if model not in known:
+            raise ValueError(f"--only: unknown model {model}; known are {', '.join(known)}")
+        script = importlib.import_module(known[model])
+        if at and version not in map(str, script.VERSIONS):
+            versions = ", ".join(map(str, script.VERSIONS))
+            raise ValueError(f"--only: {model} has no version {version}; it has {versions}")
+        for each in [int(version)] if at else script.VERSIONS:
+            yield script, each
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        for script, version in versions(options.only):
+        for script, version in list(chosen(options.only)):
             begin = time.monotonic()
             print(f"{script.train(version)}  ({time.monotonic() - begin:.1f} s)", flush=True)
     except (PublishError, RuntimeError, ValueError) as error:
