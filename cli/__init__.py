@@ -1,0 +1,1 @@
+"""The `modelyard` command: thin, it calls the rooms it serves."""
