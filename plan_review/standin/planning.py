@@ -48,23 +48,39 @@ def _plan_nested(nested: Nested, config: Value, proposed: Value, prior: Value, n
         return plan_block(nested.block, config, proposed, prior) if isinstance(proposed, dict) else proposed
     if not proposed and nested.computed and not config:
         return UNKNOWN if new else (prior or [])
-    planned = []
-    for index, item in enumerate(proposed or []):
-        ours = item if nested.mode == "set" else _at(config, index)
-        planned.append(plan_block(nested.block, ours, item, _before(nested, item, prior, index)))
-    return planned
+    if nested.mode == "set":
+        return [_plan_element(nested.block, item, prior or []) for item in proposed or []]
+    return [
+        plan_block(nested.block, _at(config, index), item, _at(prior, index))
+        for index, item in enumerate(proposed or [])
+    ]
 
 
 def _at(items: Value, index: int) -> Any:
     return items[index] if isinstance(items, list) and index < len(items) else None
 
 
-def _before(nested: Nested, item: Values, prior: Value, index: int) -> Values | None:
-    """The same block before the change: by position in a list, by equality in a set."""
-    if nested.mode == "list":
-        before = _at(prior, index)
-        return before if isinstance(before, dict) else None
-    return item if isinstance(prior, list) and item in prior else None
+def _plan_element(block: Block, item: Values, prior: list[Values]) -> Values:
+    """An element of a set is what it was before, if filling in what is left out makes it equal to that."""
+    for before in prior:
+        if plan_block(block, item, _carried(block, item, before), before) == before:
+            return before
+    return plan_block(block, item, item, None)
+
+
+def _carried(block: Block, item: Values, before: Values) -> Values:
+    """Terraform's merge of configuration and prior state, for an element of a set."""
+    carried = dict(item)
+    for name, attribute in block.attributes.items():
+        if attribute.computed and carried.get(name) is None:
+            carried[name] = before.get(name)
+    for name, nested in block.blocks.items():
+        ours, theirs = carried.get(name), before.get(name)
+        if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+            carried[name] = [
+                _carried(nested.block, one, other) for one, other in zip(ours, theirs, strict=True)
+            ]
+    return carried
 
 
 def replacements(block: Block, planned: Values, prior: Values, imported: bool = False) -> list[Path]:
