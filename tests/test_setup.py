@@ -81,14 +81,10 @@ def test_package_lock_is_hashed_and_names_no_registry(root: Path) -> None:
 
 def test_committed_files_name_neither_this_machine_nor_a_registry(root: Path) -> None:
     hosts = ["pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org"]
-    places = [str(root), str(Path.home()), os.environ["PATH"].split(os.pathsep)[0]]
-    typical = re.compile(
-        r"""(?:^|[\s"'=`(])(?:/root|/home/[a-z]|/Users/[A-Za-z]|/work/[a-z]|/tmp/[a-z])""", re.MULTILINE
-    )
+    typical = re.compile(r"""[\s"'=`(](/root/|/home/[a-z]|/Users/[A-Za-z]|/work/[a-z]|/tmp/[a-z])""")
     found = []
     for name, text in committed(root):
-        words = [word for word in hosts + [place for place in places if len(place) > 4] if word in text]
-        words += [match.group().strip() for match in typical.finditer(text)]
+        words = [word for word in [*hosts, str(root)] if word in text] + typical.findall(text)
         found += [f"{name}: {word}" for word in words]
     assert not found
 
@@ -345,6 +341,10 @@ def checkout(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (place / "modelyard").mkdir()
     for name in ("__init__.py", "toolchain.py", "terraform_shim.py"):
         shutil.copy(root / "modelyard" / name, place / "modelyard" / name)
+    (place / "cli").mkdir()
+    (place / "cli" / "main.py").write_text(
+        "import sys\n\ndef main():\n    print(sys.argv[1:])\n    return 3\n"
+    )
     require(place, wheels, "1.0")
     (place / "package.json").write_text('{"name": "small", "private": true}')
     lock = {"name": "small", "lockfileVersion": 3, "requires": True, "packages": {"": {"name": "small"}}}
@@ -414,6 +414,8 @@ def test_set_up_does_what_is_needed_and_no_more(checkout: Path) -> None:
     moved = checkout.rename(checkout.with_name("moved to elsewhere"))
     assert set_up(moved) == ["build", "packages", "venv"]
     assert installed(moved) == f"1.1 {moved / 'modelyard' / '__init__.py'}"
+    command = run([str(moved / ".venv" / "bin" / "modelyard"), "a b", "c"], moved.parent)
+    assert (command.stdout, command.returncode) == ("['a b', 'c']\n", 3)
     assert not list((moved / ".cache").glob("discarded*"))
 
 
