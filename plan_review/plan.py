@@ -1,7 +1,7 @@
 """Reads plan files: the output of `terraform show -json`, format 1.x, of one stack each.
 
-Only what the review needs is decoded; prior state and planned values are skipped without building objects, so a file
-of 200 MB costs little more than its own size in memory.
+Only what the review needs is decoded; prior state and planned values are skipped without building objects, so
+a file of 200 MB costs little more than its own size in memory.
 """
 
 import re
@@ -122,9 +122,7 @@ def decode(text: bytes, where: str) -> Document:
         hint = "it was cut off before its end" if "truncated" in str(error) else str(error)
         raise ReviewError(where, f"this is not valid JSON: {hint}.", SHOW) from None
     except (UnicodeDecodeError, RecursionError):
-        raise ReviewError(
-            where, "this is not valid JSON: broken text, or nested too deeply.", SHOW
-        ) from None
+        raise ReviewError(where, "this is not valid JSON: broken text, or nested too deeply.", SHOW) from None
     _refuse_other_formats(document, where)
     return document
 
@@ -201,13 +199,13 @@ def read_all(arguments: Sequence[str]) -> list[PlanFile]:
 def _refuse_duplicates(plans: Iterable[PlanFile]) -> None:
     sources: dict[str, str] = {}
     for plan in plans:
-        other = sources.setdefault(plan.stack, plan.source)
-        if other is not plan.source:
+        if plan.stack in sources:
             raise ReviewError(
                 plan.source,
-                f"a second plan of stack {plan.stack}; the first is {other}.",
-                "Name a stack yourself with --plan STACK=FILE, or leave one out.",
+                f"a second plan of stack {plan.stack}; the first is {sources[plan.stack]}.",
+                "Name the stack with --plan STACK=FILE, or leave one out.",
             )
+        sources[plan.stack] = plan.source
 
 
 def stack_of(path: Path, document: Document) -> str:
