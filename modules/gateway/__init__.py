@@ -118,11 +118,10 @@ class GatewayAddress(Construct):
             ),
             labels=dict(labels),
         )
-        record = authorization.dns_resource_record.get(0)
         TerraformOutput(
             self,
             "certificate-record",
-            value=f"{record.name} {record.type} {record.data}",
+            value=authorization.interpolation_for_attribute("dns_resource_record"),
             description=f"Put this record into the public DNS once: it proves ownership of {host}.",
         ).override_logical_id("gateway-certificate-record")
 

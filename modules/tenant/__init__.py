@@ -22,9 +22,11 @@ from modules.state_folder import StateFolder
 
 SERVICES = (
     "bigquery",
+    "bigquerydatapolicy",
     "bigquerystorage",
     "billingbudgets",
     "cloudresourcemanager",
+    "datacatalog",
     "iam",
     "iamcredentials",
     "logging",
@@ -36,6 +38,8 @@ SERVICES = (
 # What a team's stack makes in the team's project. None of these reaches outside it.
 DEPLOYER_ROLES = (
     "roles/bigquery.dataOwner",
+    "roles/bigquerydatapolicy.admin",
+    "roles/datacatalog.categoryAdmin",
     "roles/monitoring.alertPolicyEditor",
     "roles/monitoring.dashboardEditor",
     "roles/monitoring.notificationChannelEditor",
@@ -79,6 +83,8 @@ GRANTOR_PERMISSIONS = (
 )
 PLANNER_ROLES = (
     "roles/bigquery.metadataViewer",
+    "roles/bigquerydatapolicy.viewer",
+    "roles/datacatalog.viewer",
     "roles/iam.securityReviewer",
     "roles/monitoring.alertPolicyViewer",
     "roles/monitoring.dashboardViewer",
@@ -101,13 +107,10 @@ GRANTABLE_ROLES = tuple(
         | {"roles/bigquery.jobUser", "roles/bigquery.readSessionUser", "roles/monitoring.metricWriter"}
     )
 )
-# What identities of a team hold on the environment's project: the way to the cluster's API, where the
-# cluster's own rules decide, and sight of the policy tags. IAM takes 1,500 members in a project's policy:
-# with these and the writer of the audit sink, five for each team, an environment has room for some 250 teams.
-SHARED_ROLES = {
-    "planner": ("roles/gkehub.gatewayReader", "roles/datacatalog.viewer"),
-    "deployer": ("roles/gkehub.gatewayEditor", "roles/datacatalog.viewer"),
-}
+# What identities of a team hold on the environment's project: the way to the cluster's API, where the cluster's
+# own rules decide. IAM takes 1,500 members in a project's policy: with these and the writer of the audit sink,
+# three for each team, an environment has room for some 450 teams.
+SHARED_ROLES = {"planner": "roles/gkehub.gatewayReader", "deployer": "roles/gkehub.gatewayEditor"}
 PURPOSES = ("bigquery", "pubsub")
 
 
@@ -274,7 +277,7 @@ class Tenant(Construct):
             f"{purpose}-shared",
             project=self._names.environment.project,
             member=self._member(purpose),
-            roles=SHARED_ROLES[purpose],
+            roles=[SHARED_ROLES[purpose]],
             depends_on=self._identities.accounts,
         )
 
