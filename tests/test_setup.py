@@ -81,7 +81,7 @@ def test_package_lock_is_hashed_and_names_no_registry(root: Path) -> None:
 
 def test_committed_files_name_neither_this_machine_nor_a_registry(root: Path) -> None:
     hosts = ["pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org"]
-    typical = re.compile(r"""[\s"'=`(](/root/|/home/[a-z]|/Users/[A-Za-z]|/work/[a-z]|/tmp/[a-z])""")
+    typical = re.compile(r"""[\s"'=`(](/(?:root/|home/[a-z]|Users/[A-Za-z]|work/[a-z]|tmp/[a-z]))""")
     found = []
     for name, text in committed(root):
         words = [word for word in [*hosts, str(root)] if word in text] + typical.findall(text)
