@@ -107,9 +107,9 @@ GRANTABLE_ROLES = tuple(
         | {"roles/bigquery.jobUser", "roles/bigquery.readSessionUser", "roles/monitoring.metricWriter"}
     )
 )
-# What identities of a team hold on the environment's project: the way to the cluster's API, where the cluster's
-# own rules decide. IAM takes 1,500 members in a project's policy: with these and the writer of the audit sink,
-# three for each team, an environment has room for some 450 teams.
+# What identities of a team hold on the environment's project: the way to the cluster's API, where the
+# cluster's own rules decide. IAM takes 1,500 members in a project's policy: with these and the writer of the
+# audit sink, three for each team, an environment has room for some 450 teams.
 SHARED_ROLES = {"planner": "roles/gkehub.gatewayReader", "deployer": "roles/gkehub.gatewayEditor"}
 PURPOSES = ("bigquery", "pubsub")
 
