@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from examples.errors import PublishError
 from modelyard.spec.manifest import Dependencies, TrainingCode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +22,7 @@ def code(entry_point: Path) -> TrainingCode:
     """Return the state of the checkout that holds `entry_point`.
 
     Raises:
-        RuntimeError: this is no git checkout with a commit, so the version could not be traced.
+        PublishError: this is no git checkout with a commit, so the version could not be traced.
     """
     diff = _git("diff", "--no-ext-diff", "--no-color", "--binary", "HEAD")
     untracked = _git("ls-files", "-z", "--others", "--exclude-standard").decode().split("\0")[:-1]
@@ -100,7 +101,7 @@ def _git(*arguments: str) -> bytes:
     try:
         return subprocess.run(command, check=True, capture_output=True).stdout
     except FileNotFoundError:
-        raise RuntimeError("git is not installed; a version records the commit that trained it") from None
+        raise PublishError("git is not installed; a version records the commit that trained it") from None
     except subprocess.CalledProcessError as error:
         reason = error.stderr.decode().strip()
-        raise RuntimeError(f"a version records the commit that trained it, but git says: {reason}") from None
+        raise PublishError(f"a version records the commit that trained it, but git says: {reason}") from None

@@ -10,9 +10,10 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import pandas as pd
 
 from examples import describe, provenance
 from examples.describe import About
+from examples.errors import PublishError
 from modelyard.spec.manifest import (
     FORMAT,
     Baselines,
@@ -37,10 +39,6 @@ from modelyard.spec.manifest import (
 
 # Parts of a manifest that may differ between two runs that made the same version.
 PROVENANCE = {"code", "created", "digest"}
-
-
-class PublishError(Exception):
-    """A version cannot be published; the message says how to mend it."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,8 @@ def publish(
         entry_point: `__file__` of the training script.
 
     Raises:
-        PublishError: the registry holds another model under this version, or the model's kind is unknown.
+        PublishError: the registry holds another model under this version, the model's kind is unknown, or the
+            code is in no commit.
     """
     team, _, short_name = name.partition("/")
     entry = Path(entry_point)
@@ -152,6 +151,15 @@ def publish(
 def probability_of(name: str, negative: str, positive: str) -> Prediction:
     """Return the output of a classifier of two classes: the probability of `positive`."""
     return Prediction(name=name, type=FeatureType.FLOAT64, unit="probability", classes=(negative, positive))
+
+
+def main(train: Callable[[], Published]) -> None:
+    """Run `train` as a script: say what was published, or end with what is wrong and exit code 2."""
+    try:
+        print(train())
+    except PublishError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 def render(value: Any, indent: str = "") -> str:

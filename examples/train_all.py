@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from examples.publish import PublishError, registry
+from examples.errors import PublishError
+from examples.publish import registry
 
 
 def scripts() -> dict[str, str]:
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for script, version in list(chosen(options.only)):
             begin = time.monotonic()
             print(f"{script.train(version)}  ({time.monotonic() - begin:.1f} s)", flush=True)
-    except (PublishError, RuntimeError, ValueError) as error:
+    except (PublishError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"registry: {registry()}")

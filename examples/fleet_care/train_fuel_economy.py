@@ -13,7 +13,7 @@ from vega_datasets import local_data
 from examples import evaluate
 from examples.describe import About, categorize
 from examples.provenance import package_url
-from examples.publish import Published, publish
+from examples.publish import Published, main, publish
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.manifest import FeatureType, Prediction, Task
 
@@ -68,4 +68,4 @@ def train(version: int = VERSIONS[-1]) -> Published:
 
 
 if __name__ == "__main__":
-    print(train())
+    main(train)

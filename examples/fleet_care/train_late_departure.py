@@ -12,7 +12,7 @@ import pandas as pd
 from examples import evaluate, flights
 from examples.describe import About, categorize, encode
 from examples.provenance import package_url
-from examples.publish import Published, probability_of, publish
+from examples.publish import Published, main, probability_of, publish
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.manifest import Task
 
@@ -92,4 +92,4 @@ def train(version: int = VERSIONS[-1]) -> Published:
 
 
 if __name__ == "__main__":
-    print(train())
+    main(train)

@@ -11,7 +11,7 @@ import xgboost
 from examples import evaluate, flights
 from examples.describe import About, categorize, encode
 from examples.provenance import package_url
-from examples.publish import Published, publish
+from examples.publish import Published, main, publish
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.manifest import FeatureType, Prediction, Task
 
@@ -103,4 +103,4 @@ def train(version: int = VERSIONS[-1]) -> Published:
 
 
 if __name__ == "__main__":
-    print(train())
+    main(train)

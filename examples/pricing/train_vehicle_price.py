@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from examples import evaluate
 from examples.describe import About, categorize, encode
 from examples.provenance import package_url
-from examples.publish import Published, publish
+from examples.publish import Published, main, publish
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.manifest import FeatureType, Prediction, Task
 
@@ -75,4 +75,4 @@ def train(version: int = VERSIONS[-1]) -> Published:
 
 
 if __name__ == "__main__":
-    print(train())
+    main(train)

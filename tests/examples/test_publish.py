@@ -17,6 +17,7 @@ from sklearn.linear_model import LinearRegression
 
 from examples import evaluate, provenance, publish
 from examples.describe import About
+from examples.errors import PublishError
 from modelyard.spec.manifest import FeatureType, Manifest, Prediction, Task, digest_of
 
 JSON = st.recursive(
@@ -90,9 +91,7 @@ def test_same_version_again_changes_nothing(registry: Path) -> None:
 def test_version_is_never_overwritten(registry: Path) -> None:
     line()
     before = contents(registry)
-    with pytest.raises(
-        publish.PublishError, match=r"geometry/line@1 is published already, with other artifact, "
-    ):
+    with pytest.raises(PublishError, match=r"geometry/line@1 is published already, with other artifact, "):
         line(slope=3.0)
     assert contents(registry) == before
     assert line(slope=3.0, version=2).new
@@ -107,7 +106,7 @@ def test_version_is_never_overwritten(registry: Path) -> None:
     ],
 )
 def test_nothing_is_written_when_something_is_wrong(registry: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises((publish.PublishError, ValueError)):
+    with pytest.raises((PublishError, ValueError)):
         line(**changes)
     assert not list(registry.rglob("model*"))
 
@@ -133,7 +132,7 @@ def test_race_for_a_version_keeps_the_first(registry: Path, monkeypatch: pytest.
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", late)
-    with pytest.raises(publish.PublishError, match="is published already"):
+    with pytest.raises(PublishError, match="is published already"):
         line(slope=2.0)
     assert skops.io.load(registry / "geometry/line/1/model.skops").coef_ == pytest.approx([5.0])
     assert [path.name for path in (registry / "geometry/line").iterdir()] == ["1"]
@@ -216,7 +215,7 @@ def test_repository_is_named_without_secrets_or_local_paths(checkout: Path, addr
 def test_code_without_a_commit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(RuntimeError, match="a version records the commit that trained it, but git says: "):
+    with pytest.raises(PublishError, match="a version records the commit that trained it, but git says: "):
         provenance.code(tmp_path / "train.py")
 
 

@@ -1,0 +1,5 @@
+"""What ends a publication with a message instead of a traceback."""
+
+
+class PublishError(Exception):
+    """A version cannot be published; the message says how to mend it."""
