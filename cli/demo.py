@@ -19,7 +19,8 @@ from rich.table import Table
 
 from modelyard.spec.load import load_environment, load_team, team_names
 from modelyard.toolchain import cdktf_command, find_terraform, tool_environment
-from plan_review.standin.launch import NOTICE, running
+from plan_review.standin import NOTICE
+from plan_review.standin.launch import running
 
 ENVIRONMENT = "local"
 CHANGED_TEAM = "flight-ops"
@@ -28,7 +29,7 @@ _RESOURCE_CHANGE = re.compile(r"^\s*# (.+) will be (.+)$")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class DemoFailed(Exception):
+class DemoError(Exception):
     """A step of the demo did not do what it shows. The message says which, and where its output is."""
 
 
@@ -47,7 +48,7 @@ class Demo:
         """Show validation, synthesis, deployment, an empty second plan, and the diff of one changed file.
 
         Raises:
-            DemoFailed: a step failed.
+            DemoError: a step failed.
             ToolError: a tool is missing.
             SpecError: an input is wrong.
         """
@@ -92,9 +93,7 @@ class Demo:
         self.console.print(table)
 
     def _deploy(self, environment: Mapping[str, str]) -> None:
-        total = sum(
-            len(made) for doc in self._stacks().values() for made in doc.get("resource", {}).values()
-        )
+        total = sum(len(made) for doc in self._stacks().values() for made in doc.get("resource", {}).values())
         with self._step(f"Deploy {total} resources with Terraform, through cdktf deploy") as tell:
             done = 0
             command = ["deploy", f"{ENVIRONMENT}-*", "--auto-approve", "--skip-synth", "--parallelism", "2"]
@@ -102,14 +101,21 @@ class Demo:
                 done += "Creation complete" in line
                 tell(f"{done} of {total} resources")
         if done != total:
-            raise DemoFailed(f"{done} of {total} resources were made. The log is {self.log}.")
+            raise DemoError(f"{done} of {total} resources were made. The log is {self.log}.")
 
     def _plan_again(self, environment: Mapping[str, str]) -> None:
         terraform = find_terraform(self.root, environment)
 
         def plan(stack: str) -> tuple[str, int]:
             folder = self.out / "stacks" / stack
-            command = [terraform, f"-chdir={folder}", "plan", "-detailed-exitcode", "-input=false", "-no-color"]
+            command = [
+                terraform,
+                f"-chdir={folder}",
+                "plan",
+                "-detailed-exitcode",
+                "-input=false",
+                "-no-color",
+            ]
             with self.log.open("a") as log:
                 finished = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False)
             return stack, finished.returncode
@@ -117,7 +123,7 @@ class Demo:
         with self._step("Plan again: nothing may be left to do"), ThreadPoolExecutor(2) as pool:
             changed = [stack for stack, code in pool.map(plan, self._stacks()) if code != 0]
         if changed:
-            raise DemoFailed(f"the second plan of {', '.join(changed)} is not empty. The log is {self.log}.")
+            raise DemoError(f"the second plan of {', '.join(changed)} is not empty. The log is {self.log}.")
         self.console.print(f"    {len(self._stacks())} of {len(self._stacks())} plans are empty")
 
     def _change(self, environment: Mapping[str, str]) -> None:
@@ -129,10 +135,12 @@ class Demo:
         changed = [stack for stack, document in self._stacks().items() if document != before[stack]]
         expected = f"{ENVIRONMENT}-team-{CHANGED_TEAM}"
         if changed != [expected]:
-            raise DemoFailed(f"{expected} alone should have changed, not {', '.join(changed) or 'nothing'}.")
+            raise DemoError(f"{expected} alone should have changed, not {', '.join(changed) or 'nothing'}.")
         self.console.print(f"    of {len(before)} stacks, {expected} changed")
         with self._step(f"cdktf diff {expected}"):
-            plan = [_COLOURS.sub("", line) for line in self._lines(environment, "diff", expected, "--skip-synth")]
+            plan = [
+                _COLOURS.sub("", line) for line in self._lines(environment, "diff", expected, "--skip-synth")
+            ]
         for line in plan:
             text = line.removeprefix(expected).strip()
             if (match := _RESOURCE_CHANGE.match(text)) is not None:
@@ -169,7 +177,7 @@ class Demo:
                 yield line.rstrip("\n")
         if process.returncode:
             tail = "".join(f"\n    {line}" for line in self.log.read_text().splitlines()[-15:])
-            raise DemoFailed(f"cdktf {arguments[0]} ended with {process.returncode}:{tail}")
+            raise DemoError(f"cdktf {arguments[0]} ended with {process.returncode}:{tail}")
 
     @contextmanager
     def _step(self, title: str) -> Iterator[Callable[[str], None]]:
@@ -177,7 +185,9 @@ class Demo:
         started = time.monotonic()
         with self.console.status(title) as status:
             yield lambda detail: status.update(f"{title}: {detail}")
-        self.console.print(f"[green]✓[/] {title} [dim]({time.monotonic() - started:.1f} s)[/]", highlight=False)
+        self.console.print(
+            f"[green]✓[/] {title} [dim]({time.monotonic() - started:.1f} s)[/]", highlight=False
+        )
 
 
 def run(root: Path) -> int:
@@ -185,7 +195,7 @@ def run(root: Path) -> int:
     console = Console()
     try:
         Demo(root, console).run()
-    except DemoFailed as error:
+    except DemoError as error:
         console.print(f"[red]The demo failed:[/] {error}", highlight=False)
         return 1
     return 0

@@ -32,8 +32,8 @@ def selected(stack_id: str, patterns: Sequence[str]) -> bool:
 def add_environment(app: App, root: Path, environment: Environment, patterns: Sequence[str]) -> None:
     """Add the selected stacks of one environment to `app`.
 
-    A stack depends on those it needs deployed before it; dependencies that are not selected are left out, so one
-    stack can be deployed alone.
+    A stack depends on those it needs deployed before it; dependencies that are not selected are left out, so
+    one stack can be deployed alone.
 
     Raises:
         SpecError: a team file or manifest that is needed is wrong.
@@ -42,7 +42,8 @@ def add_environment(app: App, root: Path, environment: Environment, patterns: Se
     wanted = {room for room in ROOMS if selected(names.stack(room), patterns)}
     all_teams = team_names(root)
     wanted_teams = [team for team in all_teams if selected(names.team(team).stack, patterns)]
-    # The shared stacks know the teams' names and cost centres, so that a changed model changes only its team's stack.
+    # The shared stacks know the teams' names and cost centres, so that a changed model changes only its
+    # team's stack.
     load = all_teams if wanted & {"foundation", "cluster"} else wanted_teams
     teams = {team: load_team(root, team, environment) for team in load}
     tenants = [(team, loaded.cost_center) for team, loaded in teams.items()]

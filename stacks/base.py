@@ -18,7 +18,9 @@ class BaseStack(TerraformStack):
         project: project the provider acts on; default: the environment's.
     """
 
-    def __init__(self, scope: Construct, stack_id: str, environment: Environment, project: str | None = None) -> None:
+    def __init__(
+        self, scope: Construct, stack_id: str, environment: Environment, project: str | None = None
+    ) -> None:
         super().__init__(scope, stack_id)
         self.environment = environment
         self.names = Names.of(environment)

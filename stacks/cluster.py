@@ -10,6 +10,7 @@ from modules.admission import WorkloadAdmission
 from modules.cluster_access import READER, VIEW, ClusterRoles, GroupAccess, TeamAccess
 from modules.gateway import Gateway
 from modules.kubernetes import provider
+from modules.metrics_adapter import MetricsAdapter
 from modules.scraping import Scraping
 from modules.system_namespace import SystemNamespace
 from stacks.base import BaseStack
@@ -29,7 +30,16 @@ class ClusterStack(BaseStack):
         super().__init__(scope, names.stack("cluster"), environment)
         shared = labels(environment.environment, "platform", environment.cost_center)
         provider(self, names)
-        SystemNamespace(self, "system", name=names.system_namespace, labels=shared)
+        system = SystemNamespace(self, "system", name=names.system_namespace, labels=shared)
+        MetricsAdapter(
+            self,
+            "metrics-adapter",
+            names=names,
+            labels=shared,
+            image=names.image("metrics-adapter", environment.images.metrics_adapter),
+            control_plane=environment.network.control_plane,
+            depends_on=[system.namespace],
+        )
         home = SystemNamespace(self, "gateway-namespace", name=names.gateway_namespace, labels=shared)
         Gateway(
             self,

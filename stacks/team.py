@@ -25,6 +25,7 @@ from modules.namespace import TeamNamespace
 from modules.notification import TeamChannels
 from modules.personas import Personas
 from modules.prediction_log import Log, PredictionLogs
+from modules.project_access import ProjectAccess
 from modules.rest_service import RestDeployment, RestRoute, canary_of
 from modules.streaming_worker import StreamTopics, StreamWorker
 from modules.workload import PodShape, config_map
@@ -117,7 +118,7 @@ class TeamStack(BaseStack):
         return quota
 
     def _add_logs(self) -> PredictionLogs:
-        """Add the logs of all models, readable by the team's developers, their named readers and the monitor."""
+        """Add the logs of all models, readable by developers, the named readers and the monitor."""
         names = self.team_names
         developers = f"group:{self._groups()['developer']}"
         logs = {
@@ -137,7 +138,8 @@ class TeamStack(BaseStack):
             logs=logs,
             owner=f"serviceAccount:{names.identity('deployer')}",
             retention_days=self.environment.retention.predictions,
-            # The monitor compares values with their baselines; it publishes shares and distances, never values.
+            # The monitor compares values with their baselines; it publishes shares and
+            # distances, never values.
             observers=[f"serviceAccount:{self.names.service_account('monitor')}"],
         )
 
@@ -154,11 +156,19 @@ class TeamStack(BaseStack):
             channels=self.channels.by_severity,
             repository_url=f"https://github.com/{self.environment.ci.repository}/blob/HEAD",
         )
-        ModelDashboard(scope, "dashboard", team=self.team, model=model, names=names, labels=self.labels(model.name))
-        serve = {Pattern.REST: self._serve_rest, Pattern.BATCH: self._run_batch, Pattern.STREAMING: self._work_stream}
+        ModelDashboard(
+            scope, "dashboard", team=self.team, model=model, names=names, labels=self.labels(model.name)
+        )
+        serve = {
+            Pattern.REST: self._serve_rest,
+            Pattern.BATCH: self._run_batch,
+            Pattern.STREAMING: self._work_stream,
+        }
         serve[model.spec.pattern](scope, model, names, identity)
 
-    def _serve_rest(self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity) -> None:
+    def _serve_rest(
+        self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity
+    ) -> None:
         versions = [(names.workload, model.manifest)]
         if model.canary:
             versions.append((canary_of(names.workload), model.canary))
@@ -185,7 +195,9 @@ class TeamStack(BaseStack):
             canary_percent=model.spec.canary.percent if model.spec.canary else 0,
         )
 
-    def _run_batch(self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity) -> None:
+    def _run_batch(
+        self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity
+    ) -> None:
         BatchJob(
             scope,
             "batch",
@@ -197,7 +209,9 @@ class TeamStack(BaseStack):
             batch=model.spec.batch,
         )
 
-    def _work_stream(self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity) -> None:
+    def _work_stream(
+        self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity
+    ) -> None:
         StreamTopics(
             scope,
             "topics",
@@ -208,6 +222,15 @@ class TeamStack(BaseStack):
             project_number=self.project.number,
             publishers=model.spec.access.callers,
         )
+        # By this the autoscaler sees the backlog; one grant serves all streaming models of the team.
+        if self.node.try_find_child("metrics-adapter") is None:
+            ProjectAccess(
+                self,
+                "metrics-adapter",
+                project=self.team_names.project,
+                member=f"serviceAccount:{self.names.service_account('metrics-adapter')}",
+                roles=["roles/monitoring.viewer"],
+            )
         StreamWorker(
             scope,
             "worker",
@@ -246,7 +269,10 @@ class TeamStack(BaseStack):
             config_digest=digest,
             service_account=identity.account,
             args=ARGS[pattern],
-            env={"MODELYARD_CONFIG": "/etc/modelyard/model.json", "GOOGLE_CLOUD_PROJECT": self.team_names.project},
+            env={
+                "MODELYARD_CONFIG": "/etc/modelyard/model.json",
+                "GOOGLE_CLOUD_PROJECT": self.team_names.project,
+            },
             probes=pattern is not Pattern.BATCH,
             restart_policy="Never" if pattern is Pattern.BATCH else "Always",
         )
@@ -258,12 +284,16 @@ def extend(stack: TeamStack, path: Path) -> None:
     Raises:
         SpecError: the file cannot be loaded, or has no function `extend`.
     """
-    loader = importlib.util.spec_from_file_location(f"modelyard_team_{stack.team.team.replace('-', '_')}", path)
+    loader = importlib.util.spec_from_file_location(
+        f"modelyard_team_{stack.team.team.replace('-', '_')}", path
+    )
     assert loader is not None and loader.loader is not None
     module = importlib.util.module_from_spec(loader)
     try:
         loader.loader.exec_module(module)
         add = module.extend
     except AttributeError:
-        raise SpecError([Problem(str(path), 1, 1, "extend", "a team's stack.py defines extend(stack)")]) from None
+        raise SpecError(
+            [Problem(str(path), 1, 1, "extend", "a team's stack.py defines extend(stack)")]
+        ) from None
     add(stack)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from modelyard.toolchain import tool_environment
+from modules import bindings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -15,6 +16,9 @@ _TOOLS = tool_environment(ROOT)
 for _name in os.environ.keys() - _TOOLS.keys():
     del os.environ[_name]
 os.environ.update(_TOOLS)
+
+# Before any test imports cdktf.
+bindings.install()
 
 # How long an example takes depends on the machine. On CI the same examples are tried every time.
 settings.register_profile("default", deadline=None)

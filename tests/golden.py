@@ -1,8 +1,9 @@
 """Golden inventories of stacks: `python -m tests.golden` brings them up to date.
 
-An inventory says of one stack: how many resources of each type (`counts`), what certain settings are (`values`, by
-construct path), and what must not be there (`missing`: a resource type, a construct path, or `path:setting`). Counts
-and the values of listed settings are refreshed; which settings are listed, and what must be missing, people decide.
+An inventory says of one stack: how many resources of each type (`counts`), what certain settings are
+(`values`, by construct path), and what must not be there (`missing`: a resource type, a construct path, or
+`path:setting`). Counts and the values of listed settings are refreshed; which settings are listed, and what
+must be missing, people decide.
 """
 
 import json
@@ -48,7 +49,7 @@ def counts(document: Mapping[str, Any]) -> dict[str, int]:
 
 
 def setting(resource: Mapping[str, Any], path: str) -> Any:
-    """Return the setting at `path`, such as `spec.max_replicas` or `rule.0.verbs`; None where there is none."""
+    """Return the setting at `path`, such as `spec.max_replicas` or `rule.0.verbs`, or None."""
     value: Any = resource
     for step in path.split("."):
         if isinstance(value, list):
@@ -77,7 +78,11 @@ def differences(document: Mapping[str, Any], golden: Mapping[str, Any]) -> list[
                 lines.append(f"{path}: {name} is {found!r}, the inventory says {expected!r}")
     for entry in golden.get("missing", []):
         path, _, name = entry.partition(":")
-        present = setting(resources.get(path, {}), name) is not None if name else path in resources or path in actual
+        present = (
+            setting(resources.get(path, {}), name) is not None
+            if name
+            else path in resources or path in actual
+        )
         if present:
             lines.append(f"{entry}: must not be there")
     return lines

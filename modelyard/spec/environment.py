@@ -358,6 +358,8 @@ class Images(Spec):
     """Monitor job."""
     operations_center: Digest
     """Model Operations Center."""
+    metrics_adapter: Digest
+    """Mirror of Google's custom-metrics-stackdriver-adapter, by which streaming models scale on their backlog."""
 
 
 class Environment(Spec):

@@ -234,7 +234,7 @@ def _deploy(file: _TeamFile, environment: Environment) -> tuple[DeployedTeam | N
         return None, []
     problems: list[Problem] = []
     if file.has_owners:
-        problems += resolve.owner_problems(document, data["owners"], environment)
+        problems += resolve.owner_problems(document, file.name, data["owners"], environment)
     models: dict[int, Model] = {}
     deployed: list[DeployedModel] = []
     for index in file.models:

@@ -82,7 +82,7 @@ def name_problems(
 
 
 def owner_problems(
-    document: Document, owners: Mapping[str, Any], environment: Environment
+    document: Document, team: str, owners: Mapping[str, Any], environment: Environment
 ) -> Iterator[Problem]:
     """Yield what is wrong with a team's owners in an environment."""
     for role in ("group", "developers", "viewers"):
@@ -100,6 +100,13 @@ def owner_problems(
     elif Severity.CRITICAL not in channels[name].severities:
         message = f"Channel '{name}' of environment {environment.environment} gets no critical alerts"
         yield document.problem(("owners", "escalation"), f"{message}; choose one that does")
+    elif channels[name].type in ("pagerduty", "slack"):
+        # Alert policies stand in the team's project, and tell channels of their own project alone.
+        project = Names.of(environment).team(team).project
+        if not channels[name].address.startswith(f"projects/{project}/"):
+            message = f"Channel '{name}' of environment {environment.environment} is not in this team's project"
+            mend = f"make it in {project} and put its id into environments/{environment.environment}.yaml"
+            yield document.problem(("owners", "escalation"), f"{message}; {mend}")
 
 
 def pattern_problems(document: Document, index: int, model: Mapping[str, Any]) -> Iterator[Problem]:

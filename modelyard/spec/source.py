@@ -393,11 +393,7 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:
     column = min(mark.column, len(lines[line])) if mark else 0
     char = lines[line][column : column + 1]
     problem = str(error.problem)
-    words = (
-        _YAML_PROBLEMS.get(problem, problem).format(char=shown(char))
-        if problem in _YAML_PROBLEMS
-        else problem
-    )
+    words = _YAML_PROBLEMS.get(problem, problem).replace("{char}", shown(char))
     begin = error.context_mark
     opened = f" (it began on line {begin.line + 1})" if begin and begin.line < line else ""
     return UnreadableError(line + 1, column + 1, f"Not valid YAML: {words}{opened}")

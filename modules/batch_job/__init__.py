@@ -25,7 +25,8 @@ class BatchJob(Construct):
         stack = TerraformStack(App(), "example")
         provider(stack, Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example"))
         shape = PodShape("registry/batch@sha256:" + 64 * "0", Resources(), "m", "model-m", ["score"], {})
-        BatchJob(stack, "m", name="m", namespace="team-a", labels={"model": "m"}, version=1, shape=shape, batch=Batch())
+        BatchJob(stack, "m", name="m", namespace="team-a", labels={"model": "m"}, version=1, shape=shape,
+                 batch=Batch())
         ```
 
     Args:
@@ -80,7 +81,9 @@ class BatchJob(Construct):
                             metadata=cron_job_v1.CronJobV1SpecJobTemplateSpecTemplateMetadata(
                                 labels={**marked, **SCRAPED}
                             ),
-                            spec=pod(cron_job_v1, "CronJobV1SpecJobTemplateSpecTemplateSpec", shape, selector),
+                            spec=pod(
+                                cron_job_v1, "CronJobV1SpecJobTemplateSpecTemplateSpec", shape, selector
+                            ),
                         ),
                     ),
                 ),

@@ -12,7 +12,7 @@ from constructs import Construct
 
 
 class ProjectBudget(Construct):
-    """A budget that tells a channel at half, nine tenths and all of the amount, and when a forecast exceeds it.
+    """Tells a channel at half, nine tenths and all of the amount, and when the forecast exceeds it.
 
     Example:
         ```python
@@ -22,8 +22,9 @@ class ProjectBudget(Construct):
 
         stack = TerraformStack(App(), "example")
         GoogleProvider(stack, "google", project="example-a")
-        ProjectBudget(stack, "budget", name="team a", billing_account="000000-AAAAAA-000000", project_number="1",
-                      amount=500, currency="EUR", channel="projects/example-a/notificationChannels/1")
+        ProjectBudget(stack, "budget", name="team a", billing_account="000000-AAAAAA-000000",
+                      project_number="1", amount=500, currency="EUR",
+                      channel="projects/example-a/notificationChannels/1")
         ```
 
     Args:

@@ -1,11 +1,13 @@
 """Cloud Monitoring's series as external metrics of the cluster, so that workers scale on their backlog.
 
-The image is Google's `custom-metrics-stackdriver-adapter`, mirrored into the environment's registry and pinned by
-digest like every other image.
+The image is Google's `custom-metrics-stackdriver-adapter`, mirrored into the environment's registry and
+pinned by digest like every other image.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from cdktf import ITerraformDependable
 from cdktf_cdktf_provider_google.service_account import ServiceAccount
 from cdktf_cdktf_provider_google.service_account_iam_member import ServiceAccountIamMember
 from cdktf_cdktf_provider_kubernetes import deployment_v1 as d
@@ -21,7 +23,21 @@ from cdktf_cdktf_provider_kubernetes.cluster_role_binding_v1 import (
     ClusterRoleBindingV1RoleRef,
     ClusterRoleBindingV1Subject,
 )
-from cdktf_cdktf_provider_kubernetes.cluster_role_v1 import ClusterRoleV1, ClusterRoleV1Metadata, ClusterRoleV1Rule
+from cdktf_cdktf_provider_kubernetes.cluster_role_v1 import (
+    ClusterRoleV1,
+    ClusterRoleV1Metadata,
+    ClusterRoleV1Rule,
+)
+from cdktf_cdktf_provider_kubernetes.network_policy_v1 import (
+    NetworkPolicyV1,
+    NetworkPolicyV1Metadata,
+    NetworkPolicyV1Spec,
+    NetworkPolicyV1SpecIngress,
+    NetworkPolicyV1SpecIngressFrom,
+    NetworkPolicyV1SpecIngressFromIpBlock,
+    NetworkPolicyV1SpecIngressPorts,
+    NetworkPolicyV1SpecPodSelector,
+)
 from cdktf_cdktf_provider_kubernetes.role_binding_v1 import (
     RoleBindingV1,
     RoleBindingV1Metadata,
@@ -40,6 +56,8 @@ from constructs import Construct
 from modelyard.naming import Names
 
 NAME = "metrics-adapter"
+# The one port that GKE opens from a private control plane to pods, besides 443, which needs root.
+PORT = 10250
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -58,7 +76,7 @@ class MetricsAdapter(Construct):
         names = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example")
         GoogleProvider(stack, "google", project="example-dev"), provider(stack, names)
         MetricsAdapter(stack, "adapter", names=names, labels={"team": "platform"},
-                       image="registry/metrics-adapter@sha256:" + 64 * "0")
+                       image="registry/metrics-adapter@sha256:" + 64 * "0", control_plane="10.10.16.0/28")
         ```
 
     Args:
@@ -67,18 +85,34 @@ class MetricsAdapter(Construct):
         names: names of the environment; it runs in `names.system_namespace`, which must exist.
         labels: labels of everything in it.
         image: reference by digest.
+        control_plane: address range of the cluster's control plane, which asks it.
+        depends_on: what must be there before: the namespace.
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, names: Names, labels: Mapping[str, str], image: str
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        names: Names,
+        labels: Mapping[str, str],
+        image: str,
+        control_plane: str,
+        depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         self._names = names
-        self._where = {"name": NAME, "namespace": names.system_namespace, "labels": dict(labels)}
+        self._after = list(depends_on)
+        self._where: dict[str, Any] = {
+            "name": NAME,
+            "namespace": names.system_namespace,
+            "labels": dict(labels),
+        }
         self._identity()
         self._bindings()
         self._deployment(image)
         self._api()
+        self._let_in(control_plane)
 
     def _identity(self) -> None:
         names = self._names
@@ -92,7 +126,7 @@ class MetricsAdapter(Construct):
         ServiceAccountIamMember(
             self,
             "workload-identity",
-            service_account_id=f"projects/{names.project}/serviceAccounts/{names.service_account(NAME)}",
+            service_account_id=account.name,
             role="roles/iam.workloadIdentityUser",
             member=names.workload_member(names.system_namespace, NAME),
             depends_on=[account],
@@ -104,6 +138,7 @@ class MetricsAdapter(Construct):
                 **self._where, annotations={"iam.gke.io/gcp-service-account": names.service_account(NAME)}
             ),
             automount_service_account_token=False,
+            depends_on=self._after,
         )
 
     def _bindings(self) -> None:
@@ -113,7 +148,11 @@ class MetricsAdapter(Construct):
             self,
             "reader",
             metadata=ClusterRoleV1Metadata(name=reader, labels=labels),
-            rule=[ClusterRoleV1Rule(api_groups=["external.metrics.k8s.io"], resources=["*"], verbs=["get", "list"])],
+            rule=[
+                ClusterRoleV1Rule(
+                    api_groups=["external.metrics.k8s.io"], resources=["*"], verbs=["get", "list"]
+                )
+            ],
         )
         self._cluster_binding("autoscaler-reads", reader, "horizontal-pod-autoscaler", "kube-system")
         self._cluster_binding("delegates-checks", "system:auth-delegator", NAME, self._names.system_namespace)
@@ -123,8 +162,12 @@ class MetricsAdapter(Construct):
             metadata=RoleBindingV1Metadata(
                 name="modelyard-metrics-adapter-auth-reader", namespace="kube-system", labels=labels
             ),
-            role_ref=RoleBindingV1RoleRef(api_group=_RBAC, kind="Role", name="extension-apiserver-authentication-reader"),
-            subject=[RoleBindingV1Subject(kind="ServiceAccount", name=NAME, namespace=self._names.system_namespace)],
+            role_ref=RoleBindingV1RoleRef(
+                api_group=_RBAC, kind="Role", name="extension-apiserver-authentication-reader"
+            ),
+            subject=[
+                RoleBindingV1Subject(kind="ServiceAccount", name=NAME, namespace=self._names.system_namespace)
+            ],
         )
 
     def _cluster_binding(self, construct_id: str, role: str, account: str, namespace: str) -> None:
@@ -145,8 +188,8 @@ class MetricsAdapter(Construct):
             name="adapter",
             image=image,
             image_pull_policy="Always",
-            command=["/adapter", "--use-new-resource-model=true", "--secure-port=4443", "--cert-dir=/tmp"],
-            port=[d.DeploymentV1SpecTemplateSpecContainerPort(name="https", container_port=4443)],
+            command=["/adapter", "--use-new-resource-model=true", f"--secure-port={PORT}", "--cert-dir=/tmp"],
+            port=[d.DeploymentV1SpecTemplateSpecContainerPort(name="https", container_port=PORT)],
             resources=d.DeploymentV1SpecTemplateSpecContainerResources(requests=amounts, limits=amounts),
             readiness_probe=self._probe(d.DeploymentV1SpecTemplateSpecContainerReadinessProbe),
             liveness_probe=self._probe(d.DeploymentV1SpecTemplateSpecContainerLivenessProbe),
@@ -168,6 +211,7 @@ class MetricsAdapter(Construct):
             self,
             "deployment",
             metadata=d.DeploymentV1Metadata(**self._where),
+            depends_on=self._after,
             spec=d.DeploymentV1Spec(
                 replicas="2",
                 selector=d.DeploymentV1SpecSelector(match_labels=selector),
@@ -186,7 +230,8 @@ class MetricsAdapter(Construct):
                         container=[container],
                         volume=[
                             d.DeploymentV1SpecTemplateSpecVolume(
-                                name="tmp", empty_dir=d.DeploymentV1SpecTemplateSpecVolumeEmptyDir(size_limit="16Mi")
+                                name="tmp",
+                                empty_dir=d.DeploymentV1SpecTemplateSpecVolumeEmptyDir(size_limit="16Mi"),
                             )
                         ],
                     ),
@@ -195,8 +240,8 @@ class MetricsAdapter(Construct):
         )
 
     @staticmethod
-    def _probe(kind: type) -> object:
-        socket = getattr(d, f"{kind.__name__}TcpSocket")(port="4443")
+    def _probe(kind: type) -> Any:
+        socket = getattr(d, f"{kind.__name__}TcpSocket")(port=str(PORT))
         return kind(tcp_socket=[socket], period_seconds=10, timeout_seconds=2, failure_threshold=3)
 
     def _api(self) -> None:
@@ -204,16 +249,19 @@ class MetricsAdapter(Construct):
             self,
             "service",
             metadata=ServiceV1Metadata(**self._where),
+            depends_on=self._after,
             spec=ServiceV1Spec(
                 type="ClusterIP",
                 selector={"app.kubernetes.io/name": NAME},
-                port=[ServiceV1SpecPort(name="https", port=443, target_port="4443", protocol="TCP")],
+                port=[ServiceV1SpecPort(name="https", port=443, target_port=str(PORT), protocol="TCP")],
             ),
         )
         ApiServiceV1(
             self,
             "api",
-            metadata=ApiServiceV1Metadata(name="v1beta1.external.metrics.k8s.io", labels=self._where["labels"]),
+            metadata=ApiServiceV1Metadata(
+                name="v1beta1.external.metrics.k8s.io", labels=self._where["labels"]
+            ),
             spec=ApiServiceV1Spec(
                 group="external.metrics.k8s.io",
                 version="v1beta1",
@@ -223,4 +271,26 @@ class MetricsAdapter(Construct):
                 insecure_skip_tls_verify=True,
                 service=ApiServiceV1SpecService(name=NAME, namespace=self._names.system_namespace),
             ),
+        )
+
+    def _let_in(self, control_plane: str) -> None:
+        NetworkPolicyV1(
+            self,
+            "allow-control-plane",
+            metadata=NetworkPolicyV1Metadata(**self._where),
+            spec=NetworkPolicyV1Spec(
+                pod_selector=NetworkPolicyV1SpecPodSelector(match_labels={"app.kubernetes.io/name": NAME}),
+                policy_types=["Ingress"],
+                ingress=[
+                    NetworkPolicyV1SpecIngress(
+                        from_=[
+                            NetworkPolicyV1SpecIngressFrom(
+                                ip_block=NetworkPolicyV1SpecIngressFromIpBlock(cidr=control_plane)
+                            )
+                        ],
+                        ports=[NetworkPolicyV1SpecIngressPorts(port=str(PORT), protocol="TCP")],
+                    )
+                ],
+            ),
+            depends_on=self._after,
         )

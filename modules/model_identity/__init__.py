@@ -14,8 +14,8 @@ from modelyard.naming import ModelNames
 class ModelIdentity(Construct):
     """A service account for one model, used by its pods through Workload Identity; it has no key.
 
-    It may read the team's model artefacts. What else it needs, the modules that need it grant on the single table,
-    topic or subscription.
+    It may read the team's model artefacts. What else it needs, the modules that need it grant on the single
+    table, topic or subscription.
 
     Example:
         ```python
@@ -40,7 +40,13 @@ class ModelIdentity(Construct):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, names: ModelNames, namespace: str, labels: Mapping[str, str]
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        names: ModelNames,
+        namespace: str,
+        labels: Mapping[str, str],
     ) -> None:
         super().__init__(scope, construct_id)
         self.account = names.service_account_id

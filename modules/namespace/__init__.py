@@ -1,6 +1,7 @@
 """A team's namespace: quota, limits, and no traffic but what models need."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cdktf_cdktf_provider_kubernetes.limit_range_v1 import (
     LimitRangeV1,
@@ -50,9 +51,9 @@ METADATA_SERVER = ("169.254.169.252/32", "169.254.169.254/32")
 class TeamNamespace(Construct):
     """A namespace that starts closed.
 
-    Pods get no traffic in but on the serving port from the gateway's proxies, Google's health checks and the metrics
-    collector, and none out but to DNS, the metadata server and Google's APIs. Members of `viewers` may look.
-    `name` of the construct is what workloads take as their namespace.
+    Pods get no traffic in but on the serving port from the gateway's proxies, Google's health checks and the
+    metrics collector, and none out but to DNS, the metadata server and Google's APIs. Members of `viewers`
+    may look. `name` of the construct is what workloads take as their namespace.
 
     Example:
         ```python
@@ -99,7 +100,7 @@ class TeamNamespace(Construct):
         )
         # A reference, not the plain name: what is put into the namespace waits for it.
         self.name: str = self.resource.metadata.name
-        inside = {"namespace": self.name, "labels": dict(labels)}
+        inside: dict[str, Any] = {"namespace": self.name, "labels": dict(labels)}
         ResourceQuotaV1(
             self,
             "quota",
@@ -143,7 +144,9 @@ class TeamNamespace(Construct):
             self,
             "viewers",
             metadata=RoleBindingV1Metadata(name="viewers", **inside),
-            role_ref=RoleBindingV1RoleRef(api_group="rbac.authorization.k8s.io", kind="ClusterRole", name="view"),
+            role_ref=RoleBindingV1RoleRef(
+                api_group="rbac.authorization.k8s.io", kind="ClusterRole", name="view"
+            ),
             subject=[
                 RoleBindingV1Subject(kind="Group", name=group, api_group="rbac.authorization.k8s.io")
                 for group in viewers
@@ -185,8 +188,12 @@ class TeamNamespace(Construct):
                     )
                 ),
                 # Where the node-local DNS cache listens.
-                NetworkPolicyV1SpecEgressTo(ip_block=NetworkPolicyV1SpecEgressToIpBlock(cidr="169.254.20.10/32")),
+                NetworkPolicyV1SpecEgressTo(
+                    ip_block=NetworkPolicyV1SpecEgressToIpBlock(cidr="169.254.20.10/32")
+                ),
             ],
-            ports=[NetworkPolicyV1SpecEgressPorts(port="53", protocol=protocol) for protocol in ("TCP", "UDP")],
+            ports=[
+                NetworkPolicyV1SpecEgressPorts(port="53", protocol=protocol) for protocol in ("TCP", "UDP")
+            ],
         )
         return [dns, to(METADATA_SERVER, ["80", "988"]), to(GOOGLE_APIS, ["443"])]

@@ -23,8 +23,17 @@ VIEWER = ("roles/monitoring.viewer", "roles/logging.viewer", "roles/bigquery.met
 PERSONAS: Mapping[str, tuple[str, ...]] = {
     "viewer": VIEWER,
     "developer": (*VIEWER, "roles/bigquery.jobUser", "roles/pubsub.viewer"),
-    "owner": (*VIEWER, "roles/bigquery.jobUser", "roles/pubsub.viewer", "roles/privilegedaccessmanager.viewer"),
-    "auditor": ("roles/logging.privateLogViewer", "roles/iam.securityReviewer", "roles/bigquery.metadataViewer"),
+    "owner": (
+        *VIEWER,
+        "roles/bigquery.jobUser",
+        "roles/pubsub.viewer",
+        "roles/privilegedaccessmanager.viewer",
+    ),
+    "auditor": (
+        "roles/logging.privateLogViewer",
+        "roles/iam.securityReviewer",
+        "roles/bigquery.metadataViewer",
+    ),
 }
 # What an incident needs, for at most four hours and with a named approver.
 ELEVATED = ("roles/bigquery.dataEditor", "roles/monitoring.editor", "roles/pubsub.editor")

@@ -1,4 +1,4 @@
-"""The prediction logs of a team: one typed table per model, with sensitive columns masked for most readers."""
+"""The prediction logs of a team: one typed table per model, sensitive columns masked for most readers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,9 +34,9 @@ class Log:
 class PredictionLogs(Construct):
     """A team's dataset of prediction logs, and the policy tags on their columns.
 
-    Each model's identity adds rows to its own table alone, and readers are granted single tables. A model with readers
-    in clear has tags of its own, so that they read this model's values in clear and no other's; the rest share a pair
-    of tags that nobody reads through.
+    Each model's identity adds rows to its own table alone, and readers are granted single tables. A model
+    with readers in clear has tags of its own, so that they read this model's values in clear and no other's;
+    the rest share a pair of tags that nobody reads through.
 
     Example:
         ```python
@@ -98,7 +98,9 @@ class PredictionLogs(Construct):
             table_labels={log.table.name: log.labels for log in logs.values()},
             policy_tags=tags,
             table_policy_tags={
-                logs[model].table.name: self._tags(f"policy-tags-{model}", f"-{model}", [logs[model]], observers)
+                logs[model].table.name: self._tags(
+                    f"policy-tags-{model}", f"-{model}", [logs[model]], observers
+                )
                 for model in sorted(opened)
             },
             retention_days=retention_days,

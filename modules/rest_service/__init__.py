@@ -1,6 +1,7 @@
 """A REST model: a deployment per version behind one route of the shared gateway."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from cdktf_cdktf_provider_kubernetes import deployment_v1
 from cdktf_cdktf_provider_kubernetes.horizontal_pod_autoscaler_v2 import (
@@ -48,8 +49,8 @@ class RestDeployment(Construct):
         stack = TerraformStack(App(), "example")
         provider(stack, Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example"))
         shape = PodShape("registry/rest@sha256:" + 64 * "0", Resources(), "m", "model-m", ["serve"], {})
-        RestDeployment(stack, "m", name="m", namespace="team-a", labels={"model": "m"}, version=1, shape=shape,
-                       replicas=Replicas())
+        RestDeployment(stack, "m", name="m", namespace="team-a", labels={"model": "m"}, version=1,
+                       shape=shape, replicas=Replicas())
         ```
 
     Args:
@@ -78,7 +79,7 @@ class RestDeployment(Construct):
         super().__init__(scope, construct_id)
         selector = {"app.kubernetes.io/name": name}
         marked = {**labels, **selector, "version": str(version)}
-        where = {"name": name, "namespace": namespace, "labels": marked}
+        where: dict[str, Any] = {"name": name, "namespace": namespace, "labels": marked}
         deployment_v1.DeploymentV1(
             self,
             "deployment",

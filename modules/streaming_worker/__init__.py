@@ -1,6 +1,7 @@
 """A streaming model: topics in and out, a dead letter, and workers that scale with the backlog."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cdktf_cdktf_provider_google.pubsub_subscription import (
     PubsubSubscription,
@@ -54,8 +55,9 @@ class StreamTopics(Construct):
         stack = TerraformStack(App(), "example")
         GoogleProvider(stack, "google", project="example-a")
         names = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example")
-        StreamTopics(stack, "m", names=names.team("a").model("m"), labels={"model": "m"}, streaming=Streaming(),
-                     worker="serviceAccount:m@example-a.iam.gserviceaccount.com", project_number="1", publishers=[])
+        StreamTopics(stack, "m", names=names.team("a").model("m"), labels={"model": "m"}, project_number="1",
+                     streaming=Streaming(), publishers=[],
+                     worker="serviceAccount:m@example-a.iam.gserviceaccount.com")
         ```
 
     Args:
@@ -198,7 +200,7 @@ class StreamWorker(Construct):
         name = names.workload
         selector = {"app.kubernetes.io/name": name}
         marked = {**labels, **selector, "version": str(version)}
-        where = {"name": name, "namespace": namespace, "labels": marked}
+        where: dict[str, Any] = {"name": name, "namespace": namespace, "labels": marked}
         deployment_v1.DeploymentV1(
             self,
             "deployment",

@@ -1,7 +1,8 @@
 """Pods as every model runs them: non-root, read-only, without privileges, with requests, limits and probes.
 
-REST deployments, stream workers and batch jobs differ in the resource around the pod, not in the pod. The bindings
-give each resource its own classes for the same fields, so the functions here take the classes' common prefix.
+REST deployments, stream workers and batch jobs differ in the resource around the pod, not in the pod. The
+bindings give each resource its own classes for the same fields, so the functions here take the classes'
+common prefix.
 """
 
 import hashlib
@@ -88,7 +89,9 @@ def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str,
         args=list(shape.args),
         env=[of("ContainerEnv")(name=key, value=value) for key, value in sorted(shape.env.items())],
         port=[of("ContainerPort")(name="http", container_port=HTTP_PORT)],
-        resources=of("ContainerResources")(requests=amounts(shape.resources), limits=amounts(shape.resources)),
+        resources=of("ContainerResources")(
+            requests=amounts(shape.resources), limits=amounts(shape.resources)
+        ),
         security_context=_locked_down(of),
         volume_mount=[
             of("ContainerVolumeMount")(name=name, mount_path=path, read_only=name == "config")
@@ -99,7 +102,8 @@ def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str,
     gpu = shape.resources.gpu > 0
     return of("")(
         service_account_name=shape.service_account,
-        # Workload Identity goes through the metadata server: no token of the cluster's API is needed in the pod.
+        # Workload Identity goes through the metadata server: no token of the cluster's API is
+        # needed in the pod.
         automount_service_account_token=False,
         enable_service_links=False,
         restart_policy=shape.restart_policy,
@@ -117,7 +121,9 @@ def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str,
             of("Volume")(name="log", empty_dir=of("VolumeEmptyDir")(size_limit=f"{shape.log_gib}Gi")),
             of("Volume")(name="tmp", empty_dir=of("VolumeEmptyDir")(size_limit="256Mi")),
         ],
-        toleration=[of("Toleration")(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")] if gpu else None,
+        toleration=[of("Toleration")(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")]
+        if gpu
+        else None,
         topology_spread_constraint=[
             of("TopologySpreadConstraint")(
                 max_skew=1,

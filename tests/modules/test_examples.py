@@ -3,9 +3,10 @@
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
+import cdktf
 import pytest
-from cdktf import Testing
 
 MODULES = Path(__file__).parents[2] / "modules"
 EXAMPLES = [
@@ -22,10 +23,10 @@ def test_example_synthesizes_a_resource_in_ten_lines(code: str) -> None:
     lines = [line for line in code.splitlines() if line.strip() and not line.startswith(("from", "import"))]
     assert len(lines) <= 10
 
-    namespace: dict[str, object] = {}
+    namespace: dict[str, Any] = {}
     exec(code, namespace)
 
-    assert '"resource"' in Testing.synth(namespace["stack"], True) or "provider(stack" in lines[-1]
+    assert '"resource"' in cdktf.Testing.synth(namespace["stack"], True) or "provider(stack" in lines[-1]
 
 
 def test_every_module_has_an_example_and_a_table() -> None:
@@ -34,4 +35,6 @@ def test_every_module_has_an_example_and_a_table() -> None:
     assert with_example == modules - WITHOUT_EXAMPLE
     for module in modules:
         readme = (MODULES / module / "README.md").read_text()
-        assert re.search(r"^\|.*protects.*\|.*alarms.*\|$", readme, re.M), f"{module}/README.md has no such table"
+        assert re.search(r"^\|.*protects.*\|.*alarms.*\|$", readme, re.M), (
+            f"{module}/README.md has no such table"
+        )
