@@ -1,9 +1,10 @@
-"""A small team with a model of each pattern, for tests that need exact settings."""
+"""A small team with a model of each pattern and an environment, for tests that need exact settings."""
 
 from typing import Any
 
 from modelyard.naming import ModelNames, Names
 from modelyard.spec.base import Pattern
+from modelyard.spec.environment import Environment, Images
 from modelyard.spec.manifest import FORMAT, Manifest, digest_of
 from modelyard.spec.team import DeployedModel, DeployedTeam, Model, Owners
 
@@ -66,3 +67,22 @@ def deployed(
         models=(model,),
     )
     return team, model, NAMES.team("flights").model("delay")
+
+
+def environment(**changes: Any) -> Environment:
+    """Return an environment; `changes` replace parts of it."""
+    image = "sha256:" + "1" * 64
+    document = {
+        "environment": "dev",
+        "project": "example-dev",
+        "project_number": "123456789",
+        "organization": "example.com",
+        "region": "europe-west1",
+        "tenants": {"parent": "folders/1", "billing_account": "012345-6789AB-CDEF01", "prefix": "example"},
+        "groups": {name: f"{name}@example.com" for name in ("platform", "approvers", "auditors", "viewers")},
+        "channels": [{"name": "pager-a", "type": "email", "address": "a@example.com"}],
+        "state": {"bucket": "example-dev-state"},
+        "ci": {"repository": "example/models"},
+        "images": dict.fromkeys(Images.model_fields, image),
+    }
+    return Environment.model_validate(document | changes)

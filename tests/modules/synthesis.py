@@ -17,8 +17,15 @@ def synthesized(add: Callable[[TerraformStack], object]) -> Resources:
     stack = TerraformStack(App(), "test")
     add(stack)
     stack.prepare_stack()
-    document: dict[str, Any] = stack.to_terraform()
+    return by_type(stack.to_terraform())
+
+
+def by_type(document: dict[str, Any]) -> Resources:
+    """Return the resources of a stack's Terraform JSON: type -> path in the stack -> settings."""
     return {
-        type_: {r.pop("//")["metadata"]["path"].split("/", 1)[1]: r for r in made.values()}
-        for type_, made in document.get("resource", {}).items()
+        type_: {
+            made["//"]["metadata"]["path"].split("/", 1)[1]: {k: v for k, v in made.items() if k != "//"}
+            for made in resources.values()
+        }
+        for type_, resources in document.get("resource", {}).items()
     }

@@ -5,8 +5,7 @@ import pytest
 
 from modelyard.monitors import LogCondition, monitors_of, platform
 from modelyard.spec.base import Pattern, Severity
-from tests.modelyard.monitors.test_monitors import environment
-from tests.modelyard.sample import deployed, manifest
+from tests.modelyard.sample import deployed, environment, manifest
 from tests.modules.synthesis import synthesized
 
 from modules.alerts import AlertPolicies  # isort: skip - the bindings come first

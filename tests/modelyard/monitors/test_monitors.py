@@ -17,8 +17,7 @@ from modelyard.monitors import (
 )
 from modelyard.monitors.promql import series
 from modelyard.spec.base import Pattern, Severity
-from modelyard.spec.environment import Environment, Images
-from tests.modelyard.sample import NAMES, deployed, manifest
+from tests.modelyard.sample import NAMES, deployed, environment, manifest
 
 COMMON = {"usage-drop", "quality-invalid", "drift-features", "drift-predictions", "performance-loss"}
 KEYS = {
@@ -48,24 +47,6 @@ def alerts(pattern: Pattern = Pattern.REST, **settings: Any) -> dict[str, Alert]
 def query(alert: Alert) -> str:
     assert isinstance(alert.condition, PromqlCondition)
     return alert.condition.query
-
-
-def environment(**changes: Any) -> Environment:
-    image = "sha256:" + "1" * 64
-    document = {
-        "environment": "dev",
-        "project": "example-dev",
-        "project_number": "123456789",
-        "organization": "example.com",
-        "region": "europe-west1",
-        "tenants": {"parent": "folders/1", "billing_account": "012345-6789AB-CDEF01", "prefix": "example"},
-        "groups": {name: f"{name}@example.com" for name in ("platform", "approvers", "auditors", "viewers")},
-        "channels": [{"name": "pager-a", "type": "email", "address": "a@example.com"}],
-        "state": {"bucket": "example-dev-state"},
-        "ci": {"repository": "example/models"},
-        "images": dict.fromkeys(Images.model_fields, image),
-    }
-    return Environment.model_validate(document | changes)
 
 
 @pytest.mark.parametrize("pattern", Pattern)
