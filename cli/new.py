@@ -8,7 +8,7 @@ from cli import changes, registry
 from cli.errors import CommandError
 from cli.pin import parse_model, team_folder
 from cli.team_file import TeamFile, scalar
-from modelyard.spec.base import NAME_PATTERN, WORDS, Pattern
+from modelyard.spec.base import NAME_PATTERN, NAME_WORDS, Pattern
 from modelyard.spec.changes import version_changes
 from modelyard.spec.load import TEAM_FILE, TEAMS
 from modelyard.spec.pinned import stable_file
@@ -40,7 +40,7 @@ def new_team(root: Path, team: str, *, group: str, escalation: str, cost_center:
         SpecError: the file would have problems. Nothing is written.
     """
     if not re.fullmatch(NAME_PATTERN, team):
-        raise CommandError(f"'{team}' is not {WORDS[NAME_PATTERN]}")
+        raise CommandError(f"'{team}' is not {NAME_WORDS}flight-ops")
     if (root / TEAMS / team).exists():
         raise CommandError(f"There is a {TEAMS}/{team} already")
     text = TEMPLATE.format(

@@ -8,18 +8,14 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-# Pattern -> what it means in words, for messages: nobody should have to read a regular expression.
-WORDS: dict[str, str] = {}
-
 
 def text(pattern: str, words: str, *, min_length: int | None = None, max_length: int | None = None) -> Any:
     """Return the field of a text that matches `pattern`; `words` completes the sentence "this is not ..."."""
-    WORDS[pattern] = words
     return Field(
         pattern=pattern,
         min_length=min_length,
         max_length=max_length,
-        # Editors show this in place of the pattern.
+        # Editors and our messages show this: nobody should have to read a regular expression.
         json_schema_extra={"patternErrorMessage": f"Expected {words}."},
     )
 
@@ -128,9 +124,9 @@ def checked(check: Callable[[str], str | None]) -> AfterValidator:
 # A lower-case DNS label: legal in Kubernetes, and in BigQuery once hyphens become underscores.
 # The lengths leave room for the prefixes and suffixes that modelyard.naming adds.
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
-_NAME = "a name of lower-case letters, digits and single hyphens that begins with a letter, such as {}"
-TeamName = Annotated[str, text(NAME_PATTERN, _NAME.format("flight-ops"), min_length=2, max_length=40)]
-ModelName = Annotated[str, text(NAME_PATTERN, _NAME.format("flight-ops"), min_length=2, max_length=40)]
+NAME_WORDS = "a name of lower-case letters, digits and single hyphens that begins with a letter, such as "
+TeamName = Annotated[str, text(NAME_PATTERN, NAME_WORDS + "flight-ops", min_length=2, max_length=40)]
+ModelName = Annotated[str, text(NAME_PATTERN, NAME_WORDS + "arrival-delay", min_length=2, max_length=40)]
 Version = Annotated[int, Field(ge=1, le=1_000_000)]
 EMAIL_PATTERN = r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}$"
 Email = Annotated[

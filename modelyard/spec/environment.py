@@ -183,7 +183,8 @@ class Network(Spec):
         for i, first in enumerate(names):
             for second in names[i + 1 :]:
                 if ranges[first].overlaps(ranges[second]):
-                    yield Finding((second,), f"{second} {ranges[second]} overlaps {first} {ranges[first]}")
+                    message = f"{second} {ranges[second]} overlaps {first} {ranges[first]}"
+                    yield from (Finding((second,), message), Finding((first,), message))
 
 
 class Gpu(Spec):
@@ -359,7 +360,7 @@ class Images(Spec):
     operations_center: Digest
     """Model Operations Center."""
     metrics_adapter: Digest
-    """Mirror of Google's custom-metrics-stackdriver-adapter, by which streaming models scale on their backlog."""
+    """Mirror of Google's custom-metrics-stackdriver-adapter, by which streaming models scale on backlog."""
 
 
 class Environment(Spec):

@@ -66,7 +66,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean '...'?` with the nearest of the known names, or nothing when none is near."""
     plain = {_plain(other): other for other in known}
     near = difflib.get_close_matches(_plain(name), plain, 1, 0.6)
-    return f" Did you mean '{plain[near[0]]}'?" if near else ""
+    if not near and len(name) > 1:
+        near = [other for other in plain if _plain(name) in other]
+    return f" Did you mean '{plain[near[0]]}'?" if len(near) == 1 else ""
 
 
 def shown(value: Any) -> str:

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from modelyard.spec.base import WORDS, Finding, Spec
+from modelyard.spec.base import Finding, Spec
 from modelyard.spec.errors import Path, Problem, nearest, shown
 from modelyard.spec.source import Document
 
 S = TypeVar("S", bound=Spec)
+_KEY = "[key]"  # pydantic's word for a key that is wrong by itself
 Schema = Mapping[str, Any]
 Details = Mapping[str, Any]
 
@@ -48,13 +49,13 @@ def _problems(
     details = error.errors(include_url=False)
     unknown = {tuple(d["loc"]) for d in details if d["type"] == "extra_forbidden"}
     for detail in details:
-        path, at_key = _in_data(tuple(detail["loc"]), data)
+        path, at_key = _in_data(tuple(detail["loc"]), data, missing=detail["type"] == "missing")
         if detail["type"] == "findings":
             yield from _findings(detail["ctx"]["findings"], path, document, place)
             continue
         if detail["type"] == "missing" and _is_misspelt(kind, path, unknown):
             continue  # the unknown key's message names it
-        message = message_of(kind, path, detail, document, place)
+        message = message_of(kind, (*path[:-1], _KEY) if at_key else path, detail, document, place)
         yield document.problem(place(path), message, key=at_key or detail["type"] == "extra_forbidden")
 
 
@@ -64,8 +65,9 @@ def _findings(
     """Yield a problem for each message, at the first of its places that is written in the file."""
     for message in dict.fromkeys(finding.message for finding in findings):
         places = [place((*path, *finding.path)) for finding in findings if finding.message == message]
-        here = next((candidate for candidate in places if document.has(candidate)), places[0])
-        yield document.problem(here, message)
+        # The most specific one: a model's own setting before the team's defaults.
+        written = sorted(filter(document.has, places), key=lambda place: place[:1] == ("defaults",))
+        yield document.problem((written or places)[0], message)
 
 
 def message_of(
@@ -84,8 +86,8 @@ def message_of(
         case "extra_forbidden":
             return _unknown_key(kind, path)
         case "string_pattern_mismatch":
-            words = WORDS.get(context["pattern"], "of the expected form")
-            return f"{shown(value)} is not {words}.{_mended(value, context['pattern'])}".removesuffix(".")
+            mended = _mended(value, context["pattern"])
+            return f"{shown(value)} is not {expected(schema)}.{mended}".removesuffix(".")
         case "string_too_short" | "string_too_long":
             bound = (
                 f"at least {context['min_length']}"
@@ -100,13 +102,15 @@ def message_of(
                 else f"at most {context['max_length']}"
             )
             entries = _many(context["actual_length"] or len(value), "entry", "entries")
-            return f"The list has {entries}; expected {bound}"
+            return f"Has {entries}; expected {bound}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" | "int_parsing_size":
             return f"{shown(value)} is out of range; expected {expected(schema)}"
         case "enum" | "literal_error" | "union_tag_invalid":
             choices = [str(choice) for choice in _choices(schema, context)]
             value = context.get("tag", value)
             near = nearest(value, choices) if isinstance(value, str) else ""
+            if len(choices) == 1:
+                return f"{shown(value)} is not {choices[0]}"
             return f"{shown(value)} is not one of {', '.join(choices)}.{near}".removesuffix(".")
         case "union_tag_not_found":
             return "Missing key 'kind'; expected one of " + ", ".join(map(str, _choices(schema, context)))
@@ -136,7 +140,7 @@ def unexplained(detail: Details) -> str:
 
 def _unknown_key(kind: type[Spec], path: Path) -> str:
     name = str(path[-1])
-    known = list(_properties(_schema_at(kind, path[:-1])))
+    known = _known(_schema_at(kind, path[:-1]))
     if near := nearest(name, known):
         return f"Unknown key {shown(name)}.{near}"
     for group in known:
@@ -169,15 +173,21 @@ def _mended(value: str, pattern: str) -> str:
     return ""
 
 
-def _in_data(loc: Path, data: Any) -> tuple[Path, bool]:
-    """Return pydantic's place as a path in the data, without union members, and whether a key is wrong."""
-    at_key = bool(loc) and loc[-1] == "[key]"
+def _in_data(loc: Path, data: Any, *, missing: bool) -> tuple[Path, bool]:
+    """Return pydantic's place as a path in the data, without union members, and whether a key is wrong.
+
+    Args:
+        loc: pydantic's place.
+        data: what was validated.
+        missing: whether the last part of the place is what is missing in the data.
+    """
+    at_key = bool(loc) and loc[-1] == _KEY
     parts = loc[:-1] if at_key else loc
     path: list[str | int] = []
     for index, part in enumerate(parts):
         if part in data if isinstance(data, dict) else isinstance(data, list) and part in range(len(data)):
             data = data[part]
-        elif index < len(parts) - 1:
+        elif not (missing and index == len(parts) - 1):
             continue
         path.append(part)
     return tuple(path), at_key
@@ -191,27 +201,26 @@ def json_schema(kind: type[Spec]) -> dict[str, Any]:
 
 def _schema_at(kind: type[Spec], path: Path) -> Schema:
     root = json_schema(kind)
-    schema = _resolved(root, root)
+    found = [_resolved(root, root)]
     for part in path:
-        options = schema.get("oneOf") or [schema]
-        schema = next((found for option in options if (found := _step(_resolved(option, root), part))), {})
-        schema = _resolved(schema, root)
-    return schema
+        options = [_resolved(option, root) for schema in found for option in schema.get("oneOf") or [schema]]
+        found = [_resolved(inner, root) for option in options if (inner := _step(option, part))]
+    return found[0] if found else {}
 
 
 def _step(schema: Schema, part: str | int) -> Schema:
+    """Return the schema of a key or an entry; empty if a schema has none."""
+    found: Any
     if isinstance(part, int):
         prefix = schema.get("prefixItems", [])
-        found: Schema = prefix[part] if part < len(prefix) else schema.get("items", {})
-        return found
-    if part in schema.get("properties", {}):
-        inner: Schema = schema["properties"][part]
-        return inner
-    if patterns := schema.get("patternProperties"):
-        first: Schema = next(iter(patterns.values()))
-        return first
-    extra = schema.get("additionalProperties")
-    return extra if isinstance(extra, dict) else {}
+        found = prefix[part] if part < len(prefix) else schema.get("items")
+    elif part == _KEY:
+        found = schema.get("propertyNames")
+    else:
+        found = schema.get("properties", {}).get(part)
+        found = found or next(iter(schema.get("patternProperties", {}).values()), None)
+        found = found or schema.get("additionalProperties")
+    return found if isinstance(found, dict) else {}
 
 
 def _resolved(schema: Schema, root: Schema) -> Schema:
@@ -240,6 +249,12 @@ def _without(schema: Schema, key: str) -> dict[str, Any]:
 def _properties(schema: Schema) -> Mapping[str, Schema]:
     properties: Mapping[str, Schema] = schema.get("properties", {})
     return properties
+
+
+def _known(schema: Schema) -> list[str]:
+    """Return the keys of a group, the required ones first."""
+    required = schema.get("required", [])
+    return sorted(_properties(schema), key=lambda key: key not in required)
 
 
 def _choices(schema: Schema, context: Mapping[str, Any]) -> list[Any]:
@@ -272,7 +287,7 @@ def expected(schema: Schema) -> str:
         case "array":
             return "a list such as [a, b]" if "prefixItems" not in schema else "a list of fixed length"
         case "object":
-            if known := list(_properties(schema)):
+            if known := _known(schema):
                 return "a group of keys: " + ", ".join(known)
             return "a group of keys"
     if "discriminator" in schema:

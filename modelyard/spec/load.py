@@ -1,5 +1,6 @@
 """Loads `environments/` and `teams/`: every problem of every file at once, or frozen, valid objects."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 from modelyard.naming import Names
 from modelyard.naming.checks import illegal, platform_claims, shared, team_claims
 from modelyard.spec import resolve
+from modelyard.spec.base import NAME_PATTERN
 from modelyard.spec.environment import Environment
 from modelyard.spec.errors import Path, Problem, SpecError, in_order, nearest, path_text
 from modelyard.spec.explain import validated
@@ -189,6 +191,9 @@ def _read_team(root: FilePath, name: str) -> _TeamFile:
     file.problems += [problem for found in file.pinned.values() for problem in found.problems]
     if (folder / "stack.py").is_file():
         file.stack_py = str(folder / "stack.py")
+    if (folder / "team.yml").exists():
+        message = f"Nothing reads this file; rename it to {TEAM_FILE}"
+        file.problems.append(Problem(f"{TEAMS}/{name}/team.yml", 1, 1, "", message))
     if data is None:
         return file
     file.team, found = validated(Team, data, document, partial=True)
@@ -222,7 +227,7 @@ def _model_problems(file: _TeamFile, models: list[Any]) -> Iterator[Problem]:
     for index in file.models:
         yield from resolve.pattern_problems(document, index, models[index])
         yield from match_problems(file.name, index, models[index], document, file.pinned)
-    if len(names) == len(models):
+    if len(names) == len(models) and all(re.fullmatch(NAME_PATTERN, name) for name in names):
         canaries = {m["name"] for m in models if m.get("canary") is not None}
         yield from leftover_problems(names, canaries, file.pinned)
 

@@ -69,7 +69,12 @@ def match_problems(
                 team, name, canary["version"], where, document, pinned, file, " --canary"
             )
             stable, other = (pinned[f].manifest if f in pinned else None for f in (stable_file(name), file))
-            if stable and other and (differences := signature_differences(stable, other)):
+            if (
+                stable
+                and other
+                and other.version == canary["version"]
+                and (differences := signature_differences(stable, other))
+            ):
                 message = (
                     f"Version {other.version} cannot be a canary of version {stable.version}, since both get "
                     f"the same requests: {'; '.join(differences)}"

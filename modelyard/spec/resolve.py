@@ -13,9 +13,7 @@ from modelyard.spec.explain import validated
 from modelyard.spec.machines import resource_findings
 from modelyard.spec.manifest import Manifest
 from modelyard.spec.source import Document
-from modelyard.spec.team import Model, Settings
-
-SETTINGS = tuple(Settings.model_fields)
+from modelyard.spec.team import Model
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,8 +34,12 @@ def resolved(
 ) -> tuple[Model | None, dict[str, Any], list[Problem]]:
     """Return a model with all settings, the settings as they were merged, and what is wrong with them."""
     assert document.data is not None
+    own = document.data["models"][index]
     below = environment.defaults.model_dump(mode="json", exclude_unset=True)
-    data = merged(below, document.data.get("defaults") or {}, document.data["models"][index])
+    below = merged(below, document.data.get("defaults") or {})
+    # Defaults of groups that the pattern does not use concern other models.
+    unused = {path[0] for path, users in _ONLY_FOR.items() if len(path) == 1 and own["pattern"] not in users}
+    data = merged({key: value for key, value in below.items() if key not in unused}, own)
     model, problems = validated(Model, data, document, functools.partial(_written_at, document, index))
     return model, data, problems
 
@@ -72,9 +74,8 @@ def name_problems(
     for index, model in models.items():
         mine = list(model_claims(names.team(team).model(model.name), model))
         places[f"model {model.name}"] = ("models", index, "name")
-        for claim in mine:
-            if wrong := illegal(claim):
-                yield document.problem(places[claim.owner], f"'{model.name}' cannot be used: {wrong}")
+        if wrong := next(filter(None, map(illegal, mine)), None):
+            yield document.problem(("models", index, "name"), f"'{model.name}' cannot be used: {wrong}")
         claims += mine
     for claim, first in shared(claims):
         message = f"{claim.owner.capitalize()} and {first.owner} would share the {claim.kind} '{claim.name}'"
@@ -104,7 +105,9 @@ def owner_problems(
         # Alert policies stand in the team's project, and tell channels of their own project alone.
         project = Names.of(environment).team(team).project
         if not channels[name].address.startswith(f"projects/{project}/"):
-            message = f"Channel '{name}' of environment {environment.environment} is not in this team's project"
+            message = (
+                f"Channel '{name}' of environment {environment.environment} is not in this team's project"
+            )
             mend = f"make it in {project} and put its id into environments/{environment.environment}.yaml"
             yield document.problem(("owners", "escalation"), f"{message}; {mend}")
 

@@ -353,8 +353,8 @@ class _Composer:
             return _CONSTANTS[text]
         wrong = None
         if _AMBIGUOUS.fullmatch(text):
-            truth = _TRUTH.get(text.lower())
-            meant = f"write {truth}, or " if truth else "write "
+            plain = _TRUTH.get(text.lower()) or (text.lstrip("0") if text.isdigit() else None)
+            meant = f"write {plain}, or " if plain else "write "
             wrong = (
                 f'{shown(text)} is read differently by different readers of YAML; {meant}"{text}" in quotes'
             )
