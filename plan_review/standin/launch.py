@@ -113,15 +113,16 @@ def _quiet(given: Mapping[str, str], folder: Path) -> dict[str, str]:
     return quiet
 
 
-def run_command(command: Sequence[str]) -> int:
+def run_command(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
     """Run a command with a stand-in beside it; returns the command's exit code (127 if it is not found).
 
     Says on stderr, once, what the stand-in is. Raises StandinError if the stand-in cannot start.
     """
     print(NOTICE, file=sys.stderr, flush=True)
-    with running() as added:
+    given = os.environ if environment is None else environment
+    with running(given) as added:
         try:
-            child = subprocess.Popen(list(command), env={**os.environ, **added})
+            child = subprocess.Popen(list(command), env={**given, **added})
         except FileNotFoundError:
             print(f"command not found: {command[0]}", file=sys.stderr)
             return COMMAND_NOT_FOUND

@@ -48,9 +48,6 @@ class Filler:
         return self._block(block, self.state, "", "")
 
     def _block(self, block: Block, values: dict[str, Value], prefix: str, salt: str) -> dict[str, Value]:
-        for name, attribute in block.attributes.items():
-            if is_unknown(values.get(name)):
-                values[name] = self.value(prefix + name, attribute, salt)
         for name, nested in block.blocks.items():
             inner = values.get(name)
             if is_unknown(inner):
@@ -60,6 +57,11 @@ class Filler:
                     self._block(nested.block, item, f"{prefix}{name}.", f"{salt}{name}.{index}.")
             elif isinstance(inner, dict):
                 self._block(nested.block, inner, f"{prefix}{name}.", f"{salt}{name}.")
+        if "generate_name" in values and is_unknown(values.get("name")):
+            values["name"] = f"{values['generate_name'] or ''}{self._draw('hex', 5, salt)}"
+        for name, attribute in block.attributes.items():
+            if is_unknown(values.get(name)):
+                values[name] = self.value(prefix + name, attribute, salt)
         return values
 
     def _whole_block(self, path: str, block: Block, salt: str) -> list[Value]:
@@ -89,6 +91,8 @@ class Filler:
         else:
             return None
         rendered = self._render(template, salt)
+        if attribute.type == "number" and isinstance(rendered, str) and rendered.isdigit():
+            rendered = int(rendered)
         return rendered if fits(rendered, attribute.type) else blank(attribute.type)
 
     def _general_id(self) -> str:
@@ -96,7 +100,7 @@ class Filler:
         metadata = self.state.get("metadata")
         if self.type_name.startswith("kubernetes_") and isinstance(metadata, list) and metadata:
             first = metadata[0]
-            name = first.get("name") or f"{first.get('generate_name') or ''}{self._draw('hex', 5, '')}"
+            name = str(first.get("name"))
             return f"{first['namespace']}/{name}" if isinstance(first.get("namespace"), str) else name
         steps = []
         if self.text("project", ""):
