@@ -1,0 +1,106 @@
+"""What a team's stack makes, its deployer may make: rights and stacks are written apart and must agree."""
+
+from typing import Any
+
+from modules.cluster_access import TEAM_KINDS
+from modules.tenant import DEPLOYER_PERMISSIONS, DEPLOYER_ROLES, GRANTABLE_ROLES, PLANNER_ROLES
+from tests.stacks.shared import of_type
+
+Documents = dict[str, dict[str, Any]]
+
+# What lets a deployer make each type: a role or a permission.
+GOOGLE = {
+    "google_bigquery_datapolicy_data_policy": "roles/bigquerydatapolicy.admin",
+    "google_bigquery_datapolicy_data_policy_iam_member": "roles/bigquerydatapolicy.admin",
+    "google_bigquery_dataset": "roles/bigquery.dataOwner",
+    "google_bigquery_dataset_access": "roles/bigquery.dataOwner",
+    "google_bigquery_table": "roles/bigquery.dataOwner",
+    "google_bigquery_table_iam_member": "roles/bigquery.dataOwner",
+    "google_billing_budget": "billing.resourcebudgets.write",
+    "google_data_catalog_policy_tag": "roles/datacatalog.categoryAdmin",
+    "google_data_catalog_policy_tag_iam_member": "roles/datacatalog.categoryAdmin",
+    "google_data_catalog_taxonomy": "roles/datacatalog.categoryAdmin",
+    "google_monitoring_alert_policy": "roles/monitoring.alertPolicyEditor",
+    "google_monitoring_dashboard": "roles/monitoring.dashboardEditor",
+    "google_monitoring_notification_channel": "roles/monitoring.notificationChannelEditor",
+    "google_privileged_access_manager_entitlement": "roles/privilegedaccessmanager.admin",
+    "google_pubsub_subscription": "pubsub.subscriptions.create",
+    "google_pubsub_subscription_iam_member": "pubsub.subscriptions.setIamPolicy",
+    "google_pubsub_topic": "pubsub.topics.create",
+    "google_pubsub_topic_iam_member": "pubsub.topics.setIamPolicy",
+    "google_service_account": "iam.serviceAccounts.create",
+    "google_service_account_iam_member": "iam.serviceAccounts.setIamPolicy",
+}
+BY_FOLDER = {"google_storage_managed_folder_iam_member"}
+BY_CONDITION = {"google_project_iam_member"}
+KUBERNETES = {
+    "kubernetes_config_map_v1": ("", "configmaps"),
+    "kubernetes_cron_job_v1": ("batch", "cronjobs"),
+    "kubernetes_deployment_v1": ("apps", "deployments"),
+    "kubernetes_horizontal_pod_autoscaler_v2": ("autoscaling", "horizontalpodautoscalers"),
+    "kubernetes_limit_range_v1": ("", "limitranges"),
+    "kubernetes_namespace_v1": ("", "namespaces"),
+    "kubernetes_network_policy_v1": ("networking.k8s.io", "networkpolicies"),
+    "kubernetes_pod_disruption_budget_v1": ("policy", "poddisruptionbudgets"),
+    "kubernetes_resource_quota_v1": ("", "resourcequotas"),
+    "kubernetes_role_binding_v1": ("rbac.authorization.k8s.io", "rolebindings"),
+    "kubernetes_service_account_v1": ("", "serviceaccounts"),
+    "kubernetes_service_v1": ("", "services"),
+}
+MANIFESTS = {
+    "HTTPRoute": ("gateway.networking.k8s.io", "httproutes"),
+    "HealthCheckPolicy": ("networking.gke.io", "healthcheckpolicies"),
+}
+
+
+def team_stacks(documents: Documents) -> dict[str, dict[str, Any]]:
+    found = {stack: document for stack, document in documents.items() if "-team-" in stack}
+    assert found
+    return found
+
+
+def test_a_deployer_may_make_what_its_stack_holds(fleet_documents: Documents) -> None:
+    rights = {*DEPLOYER_ROLES, *DEPLOYER_PERMISSIONS}
+    assert set(GOOGLE.values()) <= rights
+    for stack, document in team_stacks(fleet_documents).items():
+        for type_ in document["resource"]:
+            if type_ == "kubernetes_manifest":
+                for path, resource in of_type(document, type_).items():
+                    group, plural = MANIFESTS[resource["manifest"]["kind"]]
+                    assert resource["manifest"]["apiVersion"].split("/")[0] == group, f"{stack}: {path}"
+                    assert plural in TEAM_KINDS[group]
+            elif type_.startswith("kubernetes_"):
+                group, plural = KUBERNETES[type_]
+                assert plural in TEAM_KINDS[group], f"{stack} makes {type_}"
+            else:
+                assert type_ in {*GOOGLE, *BY_FOLDER, *BY_CONDITION}, f"{stack} makes {type_}"
+
+
+def test_every_right_is_used(fleet_documents: Documents) -> None:
+    made = {type_ for document in team_stacks(fleet_documents).values() for type_ in document["resource"]}
+    used = {GOOGLE[type_] for type_ in made & set(GOOGLE)}
+    writing = {role for role in DEPLOYER_ROLES if role != "roles/serviceusage.serviceUsageConsumer"}
+    assert writing <= used, "a role that no team's stack needs is one too many"
+
+
+def test_a_deployer_may_grant_what_its_stack_grants(fleet_documents: Documents) -> None:
+    for stack, document in team_stacks(fleet_documents).items():
+        granted = {grant["role"] for grant in of_type(document, "google_project_iam_member").values()}
+        assert granted <= set(GRANTABLE_ROLES), stack
+        bound = {
+            binding["role_ref"]["name"]
+            for binding in of_type(document, "kubernetes_role_binding_v1").values()
+        }
+        assert bound <= {"view"}, f"{stack}: the deployer may bind `view` alone"
+
+
+def test_a_planner_may_read_every_kind_of_resource() -> None:
+    families = {
+        "bigquery",
+        "bigquerydatapolicy",
+        "datacatalog",
+        "monitoring",
+        "privilegedaccessmanager",
+        "pubsub",
+    }
+    assert families <= {role.removeprefix("roles/").split(".")[0] for role in PLANNER_ROLES}
