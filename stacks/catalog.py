@@ -5,7 +5,8 @@ from constructs import Construct
 from modelyard.naming import Names, labels
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.environment import Environment
-from modelyard.tables import SHARED_TABLES
+from modelyard.spec.errors import Problem, SpecError
+from modelyard.tables import SHARED_TABLES, history
 from modules.dataset import Dataset
 from modules.fleet_views import FleetViews
 from modules.policy_tags import Masking, PolicyTags
@@ -28,9 +29,13 @@ class CatalogStack(BaseStack):
     Args:
         scope: the app.
         environment: the environment deployed to.
+
+    Raises:
+        SpecError: a column of a shared table was removed or retyped.
     """
 
     def __init__(self, scope: Construct, environment: Environment) -> None:
+        refuse_losses()
         names = Names.of(environment)
         super().__init__(scope, names.stack("catalog"), environment)
         self._labels = labels(environment.environment, "platform", environment.cost_center)
@@ -85,3 +90,15 @@ class CatalogStack(BaseStack):
             retention_days=days,
             readers=[self._auditors],
         )
+
+
+def refuse_losses() -> None:
+    """Refuse tables that would lose what their released form holds.
+
+    Raises:
+        SpecError: with each column that was removed or retyped.
+    """
+    released = str(history.LOCK.relative_to(history.LOCK.parents[2]))
+    found = history.breaks(history.read(), history.described(SHARED_TABLES))
+    if found:
+        raise SpecError(Problem(released, 1, 1, "", f"{loss}; schemas only grow") for loss in found)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from modelyard.monitors import platform
 from modelyard.spec.environment import Environment
 from modelyard.tables import SHARED_TABLES
+from modelyard.tables.history import LOCK
 from modelyard.tables.views import FLEET_VIEWS
 from modelyard.toolchain import find_terraform
 from plan_review.standin.launch import running
@@ -157,6 +160,28 @@ def test_the_platform_has_a_budget_of_its_own() -> None:
     assert budget["budget_filter"]["projects"] == ["projects/123456789"]
     shares = [rule["threshold_percent"] for rule in budget["threshold_rules"]]
     assert {0.5, 0.9, 1.0} <= set(shares)
+
+
+def test_a_lost_column_ends_the_synthesis(tmp_path: Path, root: Path) -> None:
+    for folder in ("environments", "modelyard", "modules", "stacks", "teams"):
+        shutil.copytree(root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    lock = tmp_path / LOCK.relative_to(root)
+    lock.write_text(lock.read_text().replace('"actor": "REQUIRED STRING"', '"agent": "REQUIRED STRING"'))
+    finished = subprocess.run(
+        [sys.executable, "-m", "stacks"],
+        cwd=tmp_path,
+        env={**os.environ, "MODELYARD_STACKS": "local-catalog", "CDKTF_OUTDIR": str(tmp_path / "out")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2, finished.stderr
+    assert (
+        "modelyard/tables/schemas.lock.json:1:1: metadata.deployments.agent: the column was removed; "
+        "schemas only grow"
+    ) in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert not list((tmp_path / "out").glob("stacks/*/cdk.tf.json"))
 
 
 @pytest.fixture(scope="module")
