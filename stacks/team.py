@@ -1,13 +1,14 @@
 """One team: its namespace, its people's access, and everything each of its models needs."""
 
 import importlib.util
+import traceback
 from pathlib import Path
 
 from cdktf_cdktf_provider_google.data_google_project import DataGoogleProject
 from constructs import Construct
 
 from modelyard.monitors import monitors_of
-from modelyard.naming import ModelNames, Names, labels
+from modelyard.naming import ModelNames, Names, labels, underscored
 from modelyard.spec.base import Pattern, Severity
 from modelyard.spec.container import container_config, rendered
 from modelyard.spec.environment import Environment
@@ -282,18 +283,27 @@ def extend(stack: TeamStack, path: Path) -> None:
     """Let a team's own `stack.py` add to its stack: it is called as `extend(stack)`.
 
     Raises:
-        SpecError: the file cannot be loaded, or has no function `extend`.
+        SpecError: the file cannot be loaded, has no function `extend`, or that fails.
     """
-    loader = importlib.util.spec_from_file_location(
-        f"modelyard_team_{stack.team.team.replace('-', '_')}", path
-    )
+    loader = importlib.util.spec_from_file_location(f"team_stack_{underscored(stack.team.team)}", path)
     assert loader is not None and loader.loader is not None
     module = importlib.util.module_from_spec(loader)
     try:
         loader.loader.exec_module(module)
-        add = module.extend
-    except AttributeError:
-        raise SpecError(
-            [Problem(str(path), 1, 1, "extend", "a team's stack.py defines extend(stack)")]
-        ) from None
-    add(stack)
+        if not callable(getattr(module, "extend", None)):
+            raise SpecError([_in_stack_py(path, 1, 1, "a team's stack.py defines extend(stack)")])
+        module.extend(stack)
+    except SyntaxError as error:
+        raise SpecError([_in_stack_py(path, error.lineno or 1, error.offset or 1, error.msg)]) from error
+    except SpecError:
+        raise
+    except Exception as error:
+        # The line of the team's file that failed is more use than a traceback through the bindings.
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+        ]
+        raise SpecError([_in_stack_py(path, lines[-1] or 1 if lines else 1, 1, str(error))]) from error
+
+
+def _in_stack_py(path: Path, line: int, column: int, message: str) -> Problem:
+    return Problem("/".join(path.parts[-3:]), line, column, "extend", message)

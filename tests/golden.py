@@ -6,46 +6,31 @@ An inventory says of one stack: how many resources of each type (`counts`), what
 must be missing, people decide.
 """
 
-import json
-import os
-import subprocess
-import sys
-from collections import Counter
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parent.parent
+from tests.stacks.fleet import ROOT, synthesized
+
 INVENTORIES = Path(__file__).parent / "stacks" / "inventories"
 REFRESH = ".venv/bin/python -m tests.golden"
 
 
-def synthesize(out: Path, patterns: str, root: Path = ROOT) -> dict[str, dict[str, Any]]:
-    """Run the app on the stacks that match `patterns`; return the Terraform JSON per stack id."""
-    environment = os.environ | {
-        "CDKTF_OUTDIR": str(out),
-        "MODELYARD_ROOT": str(root),
-        "MODELYARD_STACKS": patterns,
-    }
-    subprocess.run([sys.executable, "-m", "stacks"], cwd=ROOT, env=environment, check=True)
-    return {path.parent.name: json.loads(path.read_text()) for path in (out / "stacks").glob("*/cdk.tf.json")}
-
-
 def by_path(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the resources of a stack by construct path, such as `network/nat`."""
-    found = {}
-    for type_, resources in document.get("resource", {}).items():
-        for resource in resources.values():
-            path = resource["//"]["metadata"]["path"].split("/", 1)[1]
-            found[path] = {"type": type_, **resource}
-    return found
+    return {
+        resource["//"]["metadata"]["path"].split("/", 1)[1]: resource
+        for resources in document.get("resource", {}).values()
+        for resource in resources.values()
+    }
 
 
 def counts(document: Mapping[str, Any]) -> dict[str, int]:
     """Return how many resources of each type a stack has."""
-    return dict(Counter({type_: len(made) for type_, made in sorted(document.get("resource", {}).items())}))
+    return {type_: len(made) for type_, made in document.get("resource", {}).items()}
 
 
 def setting(resource: Mapping[str, Any], path: str) -> Any:
@@ -61,35 +46,27 @@ def setting(resource: Mapping[str, Any], path: str) -> Any:
 
 def differences(document: Mapping[str, Any], golden: Mapping[str, Any]) -> list[str]:
     """Return a line for each difference between a stack and its inventory."""
-    resources = by_path(document)
-    actual = counts(document)
+    resources, made, listed = by_path(document), counts(document), golden.get("counts", {})
     lines = [
-        f"{type_}: {golden['counts'].get(type_, 0)} in the inventory, {actual.get(type_, 0)} synthesized"
-        for type_ in sorted({*golden["counts"], *actual})
-        if golden["counts"].get(type_, 0) != actual.get(type_, 0)
+        f"{type_}: {listed.get(type_, 0)} in the inventory, {made.get(type_, 0)} synthesized"
+        for type_ in sorted({*listed, *made})
+        if listed.get(type_, 0) != made.get(type_, 0)
     ]
     for path, settings in golden.get("values", {}).items():
-        if path not in resources:
-            lines.append(f"{path}: not synthesized")
-            continue
         for name, expected in settings.items():
-            found = setting(resources[path], name)
+            found = setting(resources[path], name) if path in resources else "not synthesized"
             if found != expected:
                 lines.append(f"{path}: {name} is {found!r}, the inventory says {expected!r}")
     for entry in golden.get("missing", []):
         path, _, name = entry.partition(":")
-        present = (
-            setting(resources.get(path, {}), name) is not None
-            if name
-            else path in resources or path in actual
-        )
+        present = setting(resources.get(path, {}), name) is not None if name else entry in {*resources, *made}
         if present:
             lines.append(f"{entry}: must not be there")
     return lines
 
 
 def refreshed(document: Mapping[str, Any], golden: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inventory with counts and listed values as synthesized."""
+    """Return the inventory with counts and listed values as synthesized; settings that went are dropped."""
     resources = by_path(document)
     values = {
         path: {name: setting(resources[path], name) for name in settings}
@@ -102,12 +79,12 @@ def refreshed(document: Mapping[str, Any], golden: Mapping[str, Any]) -> dict[st
 def main() -> None:
     """Rewrite all inventories."""
     stacks = sorted(path.stem for path in INVENTORIES.glob("*.yaml"))
-    documents = synthesize(ROOT / "build" / "golden", ",".join(stacks))
+    with tempfile.TemporaryDirectory() as folder:
+        documents = synthesized(Path(folder), ",".join(stacks))
     for stack in stacks:
         path = INVENTORIES / f"{stack}.yaml"
         golden = yaml.safe_load(path.read_text()) or {}
-        text = yaml.safe_dump(refreshed(documents[stack], golden), sort_keys=True, width=110)
-        path.write_text(text)
+        path.write_text(yaml.safe_dump(refreshed(documents[stack], golden), width=100))
         print(f"wrote {path.relative_to(ROOT)}")
 
 

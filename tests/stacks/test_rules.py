@@ -1,0 +1,57 @@
+"""The rules on synthesized stacks find each breach, and leave the rest alone."""
+
+from typing import Any
+
+import pytest
+
+from stacks import rules
+from tests.stacks.conftest import Documents
+
+LABELS = {"environment": "dev", "team": "a", "model": "m", "cost_center": "1"}
+
+
+def document(type_: str, resource: dict[str, Any]) -> dict[str, Any]:
+    return {"provider": {"google": [{"project": "own"}]}, "resource": {type_: {"it": resource}}}
+
+
+@pytest.mark.parametrize(
+    ("type_", "resource", "says"),
+    [
+        ("google_service_account_key", {}, "is not allowed: a key file can be copied"),
+        ("kubernetes_secret_v1", {"metadata": {"labels": LABELS}}, "is not allowed: a secret would stand"),
+        ("google_monitoring_alert_policy", {"user_labels": {"team": "a"}}, "lacks the labels cost_center"),
+        ("kubernetes_service_v1", {"metadata": [{"labels": None}]}, "lacks the labels"),
+        ("google_pubsub_topic", {"labels": LABELS}, "must have lifecycle prevent_destroy"),
+        ("google_project_iam_member", {"role": "roles/editor", "member": "group:a@b.c"}, "basic role"),
+        (
+            "google_storage_bucket_iam_member",
+            {"role": "roles/storage.objectViewer", "member": "allUsers"},
+            "grants roles/storage.objectViewer to allUsers",
+        ),
+        (
+            "google_project_iam_binding",
+            {"role": "roles/logging.viewer", "members": ["group:a@b.c", "allAuthenticatedUsers"]},
+            "to allAuthenticatedUsers",
+        ),
+        ("google_service_account", {"account_id": "x", "project": "other"}, "acts on project other"),
+    ],
+)
+def test_a_breach_is_found(type_: str, resource: dict[str, Any], says: str) -> None:
+    (line,) = rules.check("dev-team-a", document(type_, resource))
+    assert line.startswith(f"dev-team-a: {type_}.it: ")
+    assert says in line
+
+
+def test_shared_stacks_may_act_on_other_projects() -> None:
+    account = document("google_service_account", {"account_id": "x", "project": "other"})
+    assert rules.check("dev-foundation", account) == []
+
+
+def test_an_environment_or_team_may_be_named_anything() -> None:
+    account = document("google_service_account", {"account_id": "x", "project": "other"})
+    assert len(rules.check("dev-team-team-a", account)) == 1
+
+
+def test_no_stack_of_the_repository_breaks_a_rule(fleet_documents: Documents) -> None:
+    for stack, synthesized in fleet_documents.items():
+        assert rules.check(stack, synthesized) == []
