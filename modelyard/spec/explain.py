@@ -121,7 +121,9 @@ def message_of(
         case "int_type" | "int_from_float" | "float_type" | "int_parsing" | "float_parsing":
             if isinstance(value, str) and value.lstrip("+-").replace(".", "", 1).isdigit():
                 return f'"{value}" in quotes is text; expected {expected(schema)}, without quotes'
-            return f"{shown(value)} is not {expected(schema)}"
+            here = place(path)
+            as_written = document.written(here) if isinstance(value, float) and document.has(here) else None
+            return f"{as_written or shown(value)} is not {expected(schema)}"
         case "bool_type" | "bool_parsing":
             return f"{shown(value)} is not true or false"
         case kind_of if kind_of in _SHAPES or kind_of.startswith(("datetime", "timezone")):

@@ -33,13 +33,14 @@ _UNWANTED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)")
 # What readers of YAML 1.1 and of YAML 1.2 take for different things.
 _AMBIGUOUS = re.compile(
     r"""(?ix) yes | no | on | off
     | [-+]? 0 ([0-9_]+ | o[0-7_]+ | x[0-9a-f_]+ | b[01_]+)
     | [-+]? [0-9] [0-9_]* _ [0-9_]* (\.[0-9_]*)?
     | [-+]? [0-9]+ (:[0-5]?[0-9])+ (\.[0-9]*)?
+    | [-+]? (\.[0-9]+ | [0-9]+(\.[0-9]*)?) e [-+]?[0-9]+
     | [-+]? \.inf | \.nan
     | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2} ([t\ ].*)?"""
 )
@@ -353,7 +354,7 @@ class _Composer:
             return _CONSTANTS[text]
         wrong = None
         if _AMBIGUOUS.fullmatch(text):
-            plain = _TRUTH.get(text.lower()) or (text.lstrip("0") if text.isdigit() else None)
+            plain = _TRUTH.get(text.lower()) or _plain_number(text)
             meant = f"write {plain}, or " if plain else "write "
             wrong = (
                 f'{shown(text)} is read differently by different readers of YAML; {meant}"{text}" in quotes'
@@ -362,11 +363,8 @@ class _Composer:
             if len(text) <= _MAX_DIGITS:
                 return int(text)
             wrong = f'{shown(text)} is too long for a number; write "{text[:40]}" in quotes if it is text'
-        elif _FLOAT.fullmatch(text):
-            value = float(text)
-            if math.isfinite(value):
-                return value
-            wrong = f'{shown(text)} is too large for a number; write "{text[:40]}" in quotes if it is text'
+        elif _FLOAT.fullmatch(text) and len(text) <= 2 * _MAX_DIGITS:
+            return float(text)
         if wrong:
             file = self.document.file
             self.document.problems.append(Problem(file, mark.line, mark.column, path_text(path), wrong))
@@ -384,6 +382,15 @@ class _Composer:
 
     def _stop(self, event: Any, message: str) -> None:
         raise UnreadableError(event.start_mark.line + 1, event.start_mark.column + 1, message)
+
+
+def _plain_number(text: str) -> str | None:
+    """Return a number as all readers understand it, if it is short."""
+    try:
+        number = f"{float(text):.15g}"
+    except ValueError:
+        return None
+    return number if number.lstrip("-").replace(".", "", 1).isdigit() else None
 
 
 def _explained(error: yaml.MarkedYAMLError, text: str) -> UnreadableError:
@@ -458,7 +465,11 @@ def _read_bytes(path: FilePath, limit: int) -> bytes:
 def _check_json(data: Any, text: str) -> None:
     """Refuse unwanted characters that escapes wrote, and deep nesting."""
     level: list[Any] = [data]
-    for _ in range(_MAX_DEPTH + 1):
+    depth = 0
+    while level:
+        depth += any(isinstance(value, dict | list) for value in level)
+        if depth > _MAX_DEPTH:
+            raise UnreadableError(1, 1, _too_deep())
         inner: list[Any] = []
         for value in level:
             if isinstance(value, dict):
@@ -471,10 +482,7 @@ def _check_json(data: Any, text: str) -> None:
                 raise UnreadableError(
                     *_place(text, escape.start() if escape else 0), _unwanted(found.group())
                 )
-        if not inner:
-            return
         level = inner
-    raise UnreadableError(1, 1, _too_deep())
 
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)

@@ -180,7 +180,7 @@ def test_any_value_anywhere_is_accepted_or_explained(data: st.DataObject) -> Non
     file = data.draw(st.sampled_from(FILES))
     document = copy.deepcopy(DOCUMENTS[file])
     path = data.draw(st.sampled_from(list(places(document))[1:]))
-    holder = document
+    holder: Any = document
     for part in path[:-1]:
         holder = holder[part]
     new = data.draw(values)
