@@ -25,8 +25,9 @@ env: setup ## Print the shell settings of the tools: eval "$(make -s env)"
 demo: setup ## Deploy the blueprint on this machine, with no cloud account
 	@$(VENV)/modelyard demo
 
+# A file stays on one worker, since its tests share what is dear to make.
 test: setup-policy ## Run all tests, with the linters and the type checker among them
-	@$(VENV)/python -m pytest -n 2 $(ARGS)
+	@$(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup ## Run the linters and the type checker alone
 	@$(VENV)/python -m scripts.lint
