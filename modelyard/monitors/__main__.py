@@ -1,6 +1,6 @@
-"""Write the runbooks: `python -m modelyard.monitors`, after a monitor has changed."""
+"""Write the generated pages: `python -m modelyard.monitors`, after a monitor has changed."""
 
-from modelyard.monitors.runbooks import FOLDER, write
+from modelyard.monitors.runbooks import RUNBOOKS, SERIES, write
 
 if __name__ == "__main__":
-    print(f"wrote {write()} pages to {FOLDER.relative_to(FOLDER.parents[1])}")
+    print(f"wrote {write()} pages: {RUNBOOKS} and {SERIES}")

@@ -2,13 +2,12 @@
 
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
-from modelyard.monitors.promql import MONITOR_VALUE, hold, series
+from modelyard.monitors.values import FEATURE_PSI, PREDICTION_PSI, Value
 
 
-def _psi(subject: Subject, metric: str, by: str) -> str:
-    labels = {**subject.labels, "family": "drift", "metric": metric}
-    selector = series(MONITOR_VALUE, hold(subject.window(Family.DRIFT)), **labels)
-    return f"max by ({by}) (last_over_time({selector}))"
+def _psi(subject: Subject, value: Value) -> str:
+    by = ", ".join(("team", "model", *value.labels))
+    return f"max by ({by}) ({value.last(subject.window(Family.DRIFT), **subject.labels)})"
 
 
 MONITORS = (
@@ -18,7 +17,7 @@ MONITORS = (
         title="Drift of features (population stability index)",
         says="A feature's distribution over {window} differs from training by an index above {threshold}.",
         unit="1",
-        series=lambda subject: _psi(subject, "psi", "team, model, version, feature"),
+        series=lambda subject: _psi(subject, FEATURE_PSI),
         threshold=lambda subject: subject.settings.drift.threshold,
         runbook=Runbook(
             meaning=(
@@ -47,7 +46,7 @@ MONITORS = (
         says="The predictions' distribution over {window} differs from training by an index above "
         "{threshold}.",
         unit="1",
-        series=lambda subject: _psi(subject, "prediction_psi", "team, model, version"),
+        series=lambda subject: _psi(subject, PREDICTION_PSI),
         threshold=lambda subject: subject.settings.drift.threshold,
         runbook=Runbook(
             meaning="The model answers differently than it did in training. Whoever acts on it acts "

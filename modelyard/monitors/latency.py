@@ -7,15 +7,14 @@ from modelyard.monitors.monitor import Monitor, Subject
 from modelyard.monitors.promql import (
     DAY,
     DEAD_LETTERS,
-    MONITOR_VALUE,
     PREDICTIONS,
     REQUEST_SECONDS,
     REQUESTS,
     UNACKED_AGE,
-    hold,
     series,
 )
 from modelyard.monitors.schedule import longest_gap
+from modelyard.monitors.values import FAILED_SHARE, LAST_SUCCESS, Value
 from modelyard.spec.base import Pattern, seconds
 
 REST = frozenset({Pattern.REST})
@@ -61,9 +60,8 @@ def _absent(subject: Subject) -> str:
     return "(" + " or ".join(f"absent({counter})" for counter in counters) + ")"
 
 
-def _batch_value(subject: Subject, metric: str) -> str:
-    labels = {"team": subject.team, "model": subject.model, "family": "latency", "metric": metric}
-    return f"max by (team, model) (last_over_time({series(MONITOR_VALUE, hold(DAY), **labels)}))"
+def _of_batch(subject: Subject, value: Value) -> str:
+    return f"max by (team, model) ({value.last(DAY, team=subject.team, model=subject.model)})"
 
 
 def _allowed_age(subject: Subject) -> float:
@@ -186,7 +184,7 @@ MONITORS = (
         says="No batch has completed for {threshold}: its schedule and the deadline of a run together allow "
         "that.",
         unit="s",
-        series=lambda subject: f"time() - {_batch_value(subject, 'last_success')}",
+        series=lambda subject: f"time() - {_of_batch(subject, LAST_SUCCESS)}",
         threshold=_allowed_age,
         runbook=Runbook(
             meaning="Whoever reads this model's predictions reads old ones, and may not notice.",
@@ -212,7 +210,7 @@ MONITORS = (
         title="Share of rows the last batch could not score",
         says="More than {threshold} of the rows of the last batch have no prediction.",
         unit="10^2.%",
-        series=lambda subject: _batch_value(subject, "failed_share"),
+        series=lambda subject: _of_batch(subject, FAILED_SHARE),
         threshold=lambda subject: subject.settings.latency.error_rate,
         runbook=Runbook(
             meaning="The batch completed, but has holes: rows without a prediction.",

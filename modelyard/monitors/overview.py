@@ -2,7 +2,8 @@
 
 from modelyard.monitors.alert import Tile
 from modelyard.monitors.monitor import Subject
-from modelyard.monitors.promql import DAY, LOG_LAG, LOG_ROWS, MONITOR_VALUE, PREDICTIONS, hold, series
+from modelyard.monitors.promql import DAY, LOG_LAG, LOG_ROWS, PREDICTIONS, series
+from modelyard.monitors.values import LABEL_COVERAGE
 
 _RATE = 300  # seconds over which rates are taken
 
@@ -19,6 +20,7 @@ def tiles(subject: Subject) -> tuple[Tile, ...]:
     )
     if subject.label is None:
         return charts
-    coverage = series(MONITOR_VALUE, hold(DAY), **whose, family="performance", metric="label_coverage")
-    covered = Tile("Share of predictions with a label", f"max(last_over_time({coverage}))", "10^2.%")
-    return (*charts, covered)
+    coverage = Tile(
+        "Share of predictions with a label", f"max({LABEL_COVERAGE.last(DAY, **whose)})", "10^2.%"
+    )
+    return (*charts, coverage)

@@ -2,13 +2,13 @@
 
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
-from modelyard.monitors.promql import MONITOR_VALUE, hold, series
+from modelyard.monitors.values import LOSS
 
 
 def _loss(subject: Subject) -> str:
-    labels = {**subject.labels, "family": "performance", "metric": "loss"}
-    selector = series(MONITOR_VALUE, hold(subject.window(Family.PERFORMANCE)), **labels)
-    return f"max by (team, model, version) (last_over_time({selector}))"
+    return (
+        f"max by (team, model, version) ({LOSS.last(subject.window(Family.PERFORMANCE), **subject.labels)})"
+    )
 
 
 MONITORS = (

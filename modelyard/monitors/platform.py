@@ -11,13 +11,13 @@ from modelyard.monitors.promql import (
     LOG_LAG,
     LOG_ROWS,
     MONITOR_LAST_RUN,
-    MONITOR_VALUE,
     PREDICTIONS,
     REQUEST_SECONDS,
     REQUESTS,
     number,
     series,
 )
+from modelyard.monitors.values import FEATURE_PSI, INVALID_SHARE, LOSS, VOLUME_RATIO, Value
 from modelyard.naming import Names
 from modelyard.spec.base import Severity
 from modelyard.spec.environment import Channel, Environment
@@ -118,21 +118,16 @@ def fleet_tiles(names: Names) -> tuple[Tile, ...]:
         Tile("Predictions per team", f"sum by (team) (rate({series(PREDICTIONS, 300)}))", "1/s"),
         Tile("Share of failed requests, ten highest", f"topk(10, {failed} / {every})", "10^2.%"),
         Tile("95th percentile, ten slowest", f"topk(10, 1000 * histogram_quantile(0.95, {buckets}))", "ms"),
-        Tile(
-            "Use against the usual, ten lowest", f"bottomk(10, {_latest('usage', 'volume_ratio')})", "10^2.%"
-        ),
-        Tile(
-            "Invalid values, ten highest", f"topk(10, {_latest('quality', 'excess_invalid_share')})", "10^2.%"
-        ),
-        Tile("Drift of a feature, ten highest", f"topk(10, {_latest('drift', 'psi')})", "1"),
-        Tile("Loss of performance, ten highest", f"topk(10, {_latest('performance', 'loss')})", "10^2.%"),
+        Tile("Use against the usual, ten lowest", f"bottomk(10, {_latest(VOLUME_RATIO)})", "10^2.%"),
+        Tile("Invalid values, ten highest", f"topk(10, {_latest(INVALID_SHARE)})", "10^2.%"),
+        Tile("Drift of a feature, ten highest", f"topk(10, {_latest(FEATURE_PSI)})", "1"),
+        Tile("Loss of performance, ten highest", f"topk(10, {_latest(LOSS)})", "10^2.%"),
         *(tile for tile in (monitor.tile(names) for monitor in MONITORS) if tile),
     )
 
 
-def _latest(family: str, metric: str) -> str:
-    values = series(MONITOR_VALUE, DAY + HOUR, family=family, metric=metric)
-    return f"max by (team, model) (last_over_time({values}))"
+def _latest(value: Value) -> str:
+    return f"max by (team, model) ({value.last(DAY)})"
 
 
 def _nodes(metric: str) -> Callable[[Names], str]:

@@ -2,13 +2,12 @@
 
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
-from modelyard.monitors.promql import MONITOR_VALUE, hold, series
+from modelyard.monitors.values import INVALID_SHARE
 
 
 def _invalid(subject: Subject) -> str:
-    labels = {**subject.labels, "family": "quality", "metric": "excess_invalid_share"}
-    selector = series(MONITOR_VALUE, hold(subject.window(Family.QUALITY)), **labels)
-    return f"max by (team, model, version, feature) (last_over_time({selector}))"
+    last = INVALID_SHARE.last(subject.window(Family.QUALITY), **subject.labels)
+    return f"max by (team, model, version, feature) ({last})"
 
 
 MONITORS = (

@@ -2,14 +2,13 @@
 
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
-from modelyard.monitors.promql import MONITOR_VALUE, hold, series
+from modelyard.monitors.values import VOLUME_RATIO
 
 
 def _ratio(subject: Subject) -> str:
     # Versions share the traffic, so the model is judged as a whole.
-    labels = {"team": subject.team, "model": subject.model, "family": "usage", "metric": "volume_ratio"}
-    selector = series(MONITOR_VALUE, hold(subject.window(Family.USAGE)), **labels)
-    return f"min by (team, model) (last_over_time({selector}))"
+    last = VOLUME_RATIO.last(subject.window(Family.USAGE), team=subject.team, model=subject.model)
+    return f"min by (team, model) ({last})"
 
 
 MONITORS = (
