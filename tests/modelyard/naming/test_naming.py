@@ -1,0 +1,104 @@
+"""Names: within every service's limits, different for different owners, and the same every time."""
+
+import re
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from modelyard import naming
+from modelyard.naming import Names, fit, labels
+from modelyard.naming.checks import Claim, illegal, model_claims, platform_claims, shared, team_claims
+from modelyard.spec.environment import Environment
+from modelyard.spec.team import Model
+from tests.strategies import environment_document, names
+
+NAMES = Names.of(Environment.model_validate(environment_document()))
+LONG = "m" * 40
+LABEL = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+
+
+@given(names(), st.sampled_from([naming.PROJECT_ID, naming.WORKLOAD, naming.LABEL]))
+def test_fit_keeps_within_the_limit_and_is_stable(name: str, limit: int) -> None:
+    fitted = fit(f"prefix-{name}", limit)
+    assert len(fitted) <= limit
+    assert fitted == fit(f"prefix-{name}", limit)
+    if len(f"prefix-{name}") <= limit:
+        assert fitted == f"prefix-{name}"
+
+
+@given(st.lists(names(), min_size=2, max_size=20, unique=True), st.sampled_from([30, 52, 63]))
+@example([LONG, LONG[:-1] + "n"], 30)
+def test_different_names_stay_different(found: list[str], limit: int) -> None:
+    assert len({fit(f"modelyard-{name}", limit) for name in found}) == len(found)
+
+
+@given(names(), names(), st.sampled_from(["rest", "batch", "streaming"]))
+@example(LONG, LONG, "streaming")
+def test_every_name_is_legal(team: str, model: str, pattern: str) -> None:
+    spec = Model.model_validate(
+        {
+            "name": model,
+            "pattern": pattern,
+            "version": 1,
+            **({"canary": {"version": 2}} if pattern == "rest" else {}),
+        }
+    )
+    claims = [
+        *platform_claims(NAMES),
+        *team_claims(NAMES.team(team)),
+        *model_claims(NAMES.team(team).model(model), spec),
+    ]
+    assert [wrong for wrong in map(illegal, claims) if wrong] == []
+    for value in labels("dev", team, "4711", model).values():
+        assert LABEL.fullmatch(value)
+
+
+@given(names(), names())
+def test_names_of_different_models_differ(first: str, second: str) -> None:
+    assume(first != second)
+    a, b = (NAMES.team("t-t").model(name) for name in (first, second))
+    for kind in (
+        "workload",
+        "service_account_id",
+        "log_table",
+        "topic",
+        "predictions_topic",
+        "dead_letter_topic",
+    ):
+        assert getattr(a, kind).lower() != getattr(b, kind).lower()
+
+
+@given(names(), names(), names())
+def test_paths_are_of_one_model(team: str, model: str, other: str) -> None:
+    path = NAMES.team(team).model(model).hostname_path
+    assert path == f"/{team}/{model}"
+    assert (path == NAMES.team(other).model(model).hostname_path) == (team == other)
+
+
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        (Claim("project", "abc", "team x"), "project would be named 'abc'"),
+        (Claim("project", "my-google-ads", "team x"), "contain 'google'"),
+        (Claim("service account", "m", "model x"), "service account would be named 'm'"),
+        (Claim("topic", "goog-x-input", "model x"), "topic would be named"),
+        (Claim("table", "a-b", "model x"), "table would be named"),
+        (Claim("workload", "1a", "model x"), "workload would be named"),
+        (Claim("namespace", "A", "team x"), "namespace would be named"),
+        (Claim("team label", "platform", "team platform"), "reserved"),
+        (Claim("model label", "shared", "model shared"), "reserved"),
+    ],
+)
+def test_what_services_refuse(claim: Claim, told: str) -> None:
+    assert told in str(illegal(claim))
+
+
+def test_shared_names_are_found_without_case_and_within_a_kind() -> None:
+    claims = [
+        Claim("table", "A", "x"),
+        Claim("table", "a", "y"),
+        Claim("topic", "a", "z"),
+        Claim("table", "a", "x"),
+    ]
+    assert list(shared(claims)) == [(claims[1], claims[0])]
