@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from cel import evaluate
+
 from modules.cluster_access import TEAM_KINDS
+from modules.gateway import ACCESS_LABEL
 from modules.tenant import DEPLOYER_PERMISSIONS, DEPLOYER_ROLES, GRANTABLE_ROLES, PLANNER_ROLES
 from tests.stacks.shared import of_type
 
@@ -104,3 +107,52 @@ def test_a_planner_may_read_every_kind_of_resource() -> None:
         "pubsub",
     }
     assert families <= {role.removeprefix("roles/").split(".")[0] for role in PLANNER_ROLES}
+
+
+def admitted(document: dict[str, Any], policy: str, **known: Any) -> bool:
+    """Return whether all rules of one of the cluster's policies hold for a request."""
+    manifest = of_type(document, "kubernetes_manifest")[f"{policy}/policy"]["manifest"]
+    spec = manifest["spec"]
+    variables = {v["name"]: evaluate(v["expression"], known) for v in spec.get("variables", [])}
+    return all(
+        evaluate(rule["expression"], {**known, "variables": variables}) for rule in spec["validations"]
+    )
+
+
+def test_the_cluster_admits_what_a_team_stack_holds(fleet_documents: Documents) -> None:
+    for stack, document in team_stacks(fleet_documents).items():
+        environment, team = stack.split("-team-")
+        cluster = fleet_documents[f"{environment}-cluster"]
+        (namespace,) = of_type(document, "kubernetes_namespace_v1").values()
+        name, confined = namespace["metadata"]["name"], f"team-{team}/confined"
+
+        made = {"metadata": namespace["metadata"]}
+        request: dict[str, Any] = {
+            "operation": "CREATE",
+            "resource": {"group": "", "resource": "namespaces"},
+        }
+        assert admitted(cluster, confined, request=request, object=made), stack
+        assert namespace["metadata"]["labels"][ACCESS_LABEL] == "true"
+
+        for path, resource in of_type(document, "kubernetes_manifest").items():
+            group, plural = MANIFESTS[resource["manifest"]["kind"]]
+            # By reference, so that it waits for the namespace.
+            assert resource["manifest"]["metadata"]["namespace"].startswith(
+                "${kubernetes_namespace_v1.namespace_"
+            )
+            request = {
+                "operation": "CREATE",
+                "resource": {"group": group, "resource": plural},
+                "namespace": name,
+            }
+            assert admitted(cluster, confined, request=request, object=resource["manifest"]), (
+                f"{stack}: {path}"
+            )
+
+        for path, resource in of_type(document, "kubernetes_deployment_v1").items():
+            containers = resource["spec"]["template"]["spec"]["container"]
+            pod = {"spec": {"containers": [{"image": container["image"]} for container in containers]}}
+            assert admitted(cluster, "admission/images", object=pod), f"{stack}: {path}"
+        for path, resource in of_type(document, "kubernetes_service_v1").items():
+            service = {"spec": {"type": resource["spec"]["type"]}}
+            assert admitted(cluster, "admission/services", object=service), f"{stack}: {path}"
