@@ -41,6 +41,7 @@ class Filler:
         self.provider = provider
         known = {name: value for name, value in state.items() if isinstance(value, str | int | bool)}
         self.seed = json.dumps([type_name, known, provider.get("project")], sort_keys=True, default=str)
+        self._scope = state
         self._open: set[str] = set()
 
     def fill(self, block: Block) -> dict[str, Value]:
@@ -59,6 +60,7 @@ class Filler:
                 self._block(nested.block, inner, f"{prefix}{name}.", f"{salt}{name}.")
         if "generate_name" in values and is_unknown(values.get("name")):
             values["name"] = f"{values['generate_name'] or ''}{self._draw('hex', 5, salt)}"
+        self._scope = values
         for name, attribute in block.attributes.items():
             if is_unknown(values.get(name)):
                 values[name] = self.value(prefix + name, attribute, salt)
@@ -116,8 +118,8 @@ class Filler:
         return "/".join(steps)
 
     def text(self, name: str, salt: str) -> str:
-        """Return another value of the resource as text; empty where there is none."""
-        value = self.state.get(name)
+        """Return another value of the block or the resource as text; empty where there is none."""
+        value = self._scope.get(name, self.state.get(name))
         if is_unknown(value) and name in self.templates and name not in self._open:
             self._open.add(name)
             value = self._render(self.templates[name], salt)

@@ -201,10 +201,11 @@ def test_templates_name_values_that_exist(google: Schema) -> None:
         for path, template in templates.items():
             if path not in slots:
                 wrong.append(f"{type_name}.{path}")
+            beside = path.rpartition(".")[0]
             wrong += [
-                f"{type_name}.{path}: {{{match['name']}}}"
-                for match in FIELD.finditer(json.dumps(template))
-                if match["name"] not in known and match["name"] not in slots and match["name"] != "id"
+                f"{type_name}.{path}: {{{name}}}"
+                for name in (match["name"] for match in FIELD.finditer(json.dumps(template)))
+                if name not in known and name not in slots and f"{beside}.{name}" not in slots
             ]
     assert wrong == []
 
@@ -226,20 +227,29 @@ def test_the_cache_is_used(own_cache: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == ""
 
 
+def _damaged(damage: str, whole: bytes, middle: int) -> bytes:
+    return {
+        "emptied": b"",
+        "truncated": whole[: len(whole) // 2],
+        "overwritten": whole[:middle] + b"\0" * 64 + whole[middle + 64 :],
+        "foreign": b"not a schema" * 100,
+    }[damage]
+
+
 @pytest.mark.parametrize("damage", ["emptied", "truncated", "overwritten", "foreign"])
+def test_a_damaged_cache_is_noticed(damage: str, own_cache: Path, kubernetes: Schema) -> None:
+    whole = own_cache.read_bytes()
+    own_cache.write_bytes(_damaged(damage, whole, whole.index(kubernetes.answer) + 1000))
+
+    with pytest.raises(schema.DAMAGE):
+        Schema(KUBERNETES, own_cache)
+
+
 def test_a_damaged_cache_is_built_again(
-    damage: str, own_cache: Path, kubernetes: Schema, capsys: pytest.CaptureFixture[str]
+    own_cache: Path, kubernetes: Schema, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = own_cache.read_bytes()
-    middle = whole.index(kubernetes.answer) + 1000
-    own_cache.write_bytes(
-        {
-            "emptied": b"",
-            "truncated": whole[: len(whole) // 2],
-            "overwritten": whole[:middle] + b"\0" * 64 + whole[middle + 64 :],
-            "foreign": b"not a schema" * 100,
-        }[damage]
-    )
+    own_cache.write_bytes(_damaged("overwritten", whole, whole.index(kubernetes.answer) + 1000))
 
     again = schema.load(KUBERNETES)
 
