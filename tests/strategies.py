@@ -219,7 +219,7 @@ principals = st.one_of(
     emails.map(lambda email: f"group:{email}"),
     st.just("serviceAccount:caller@other-project.iam.gserviceaccount.com"),
 )
-finite = st.floats(-1e9, 1e9, allow_nan=False).map(lambda value: round(value, 6) + 0.0)
+finite = st.floats(-1e9, 1e9, allow_nan=False).map(lambda value: round(value, 3) + 0.0)
 severities = st.sampled_from([str(severity) for severity in Severity])
 shares = st.floats(0.001, 1).map(lambda value: round(value, 4))
 

@@ -15,6 +15,7 @@ from cdktf_cdktf_provider_kubernetes import config_map_v1
 from constructs import Construct
 
 from modelyard.spec.team import Resources
+from modelyard.terraform_text import literal
 
 # Distroless' "nonroot" user and group.
 USER = 65532
@@ -63,7 +64,7 @@ def config_map(
         scope,
         construct_id,
         metadata=config_map_v1.ConfigMapV1Metadata(name=name, namespace=namespace, labels=dict(labels)),
-        data={"model.json": text},
+        data={"model.json": literal(text)},
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
