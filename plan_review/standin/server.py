@@ -18,12 +18,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
 import grpc
-from tf.gen import grpc_controller_pb2, grpc_controller_pb2_grpc, grpc_stdio_pb2_grpc
+from tf.gen import grpc_controller_pb2, grpc_controller_pb2_grpc
 
 from plan_review.standin import schema
 from plan_review.standin.provider import Provider
@@ -37,16 +36,6 @@ OPTIONS = (
     ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.so_reuseport", 0),  # the port is ours alone
 )
-
-
-class _Stdio(grpc_stdio_pb2_grpc.GRPCStdioServicer):  # type: ignore[misc]
-    """Terraform's channel for what a plugin prints: nothing."""
-
-    def StreamStdio(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
-        stop = threading.Event()
-        if context.add_callback(stop.set):
-            stop.wait()
-        return iter(())
 
 
 class _Controller(grpc_controller_pb2_grpc.GRPCControllerServicer):  # type: ignore[misc]

@@ -123,6 +123,26 @@ def test_the_environment_is_quiet(tmp_path: Path) -> None:
         assert "TF_CLI_CONFIG_FILE" not in added, "a configuration file that is there stays in force"
 
 
+def test_ctrl_c_ends_the_wrapper_its_command_and_the_provider() -> None:
+    show = "import os, time; print(os.environ['TF_REATTACH_PROVIDERS'], flush=True); time.sleep(600)"
+    wrapper = subprocess.Popen(
+        [*MODULE, "--", sys.executable, "-c", show],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+        text=True,
+        start_new_session=True,
+    )
+    assert wrapper.stdout is not None
+    pid, _ = _attached({"TF_REATTACH_PROVIDERS": wrapper.stdout.readline()})
+
+    os.killpg(wrapper.pid, signal.SIGINT)
+
+    assert wrapper.wait(WAIT_SECONDS) == 128 + signal.SIGINT
+    wrapper.stdout.close()
+    assert _eventually(lambda: not _alive(pid))
+
+
 def _wrapper(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*MODULE, *words],
