@@ -20,13 +20,17 @@ from modules.project_access import ProjectAccess
 from modules.services import Services
 from modules.state_folder import StateFolder
 
+# What the team's stack makes, and what its identities call: Google asks the caller's own project whether an
+# API is on, so the way to the shared cluster and to the artefacts is on here too.
 SERVICES = (
     "bigquery",
     "bigquerydatapolicy",
     "bigquerystorage",
     "billingbudgets",
     "cloudresourcemanager",
+    "connectgateway",
     "datacatalog",
+    "gkehub",
     "iam",
     "iamcredentials",
     "logging",
@@ -34,6 +38,7 @@ SERVICES = (
     "privilegedaccessmanager",
     "pubsub",
     "serviceusage",
+    "storage",
 )
 # What a team's stack makes in the team's project. None of these reaches outside it.
 DEPLOYER_ROLES = (
