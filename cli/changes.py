@@ -85,7 +85,8 @@ def _replace(folder: Path, files: Mapping[str, bytes | None]) -> None:
             path = folder / name
             replaced[name] = path.read_bytes() if path.exists() else None
             if name in drafts:
-                drafts.pop(name).replace(path)
+                drafts[name].replace(path)
+                del drafts[name]
             else:
                 path.unlink(missing_ok=True)
     except OSError:

@@ -122,7 +122,9 @@ class TeamFile:
             end = Mark(flow.end_line, flow.end_column - 1, flow.end_line, flow.end_column - 1)
             self._splice(end, f", {{{_inline(entry)}}}")
         elif flow:
-            self._splice(flow, "\n" + "\n".join(_block(entry, "  ")))
+            before = _offset(text, flow.line, flow.column)
+            after = text[_offset(text, flow.end_line, flow.end_column) :]
+            self._set(text[:before].rstrip(" ") + "\n" + "\n".join(_block(entry, "  ")) + after)
         elif existing:
             dash = self._document.values[path].column - 1
             last = self._last_line(("models", len(existing) - 1))
@@ -187,7 +189,11 @@ class TeamFile:
                 # A block of text ends at the beginning of the line after it.
                 end = mark.end_line - (mark.end_column == 1 and mark.end_line > mark.line)
                 last = max(last, end)
-        return max(last, self._document.values[path].line)
+        last = max(last, self._document.values[path].line)
+        lines = self._document.text.split("\n")
+        while last > 1 and not lines[last - 1].strip():
+            last -= 1
+        return last
 
     def _is_block(self, path: YamlPath) -> bool:
         """Return whether a group or list without brackets stands at `path`; its own end is not known."""

@@ -157,6 +157,7 @@ def parse_yaml(text: str, file: str) -> Document:
     """Read YAML text; problems name it `file`."""
     document = Document(file, text)
     try:
+        _check_characters(text)
         if (at := text.find("\t")) >= 0:
             raise UnreadableError(
                 *_place(text, at), "A tab; YAML is indented with spaces, and only with spaces"
@@ -189,6 +190,7 @@ def parse_json(text: str, file: str) -> Document:
         raise _not_finite(text, written)
 
     try:
+        _check_characters(text)
         if not text.strip():
             raise UnreadableError(1, 1, "The file is empty")
         if text.count(",") > _MAX_VALUES:
@@ -257,7 +259,7 @@ class _Composer:
         except yaml.MarkedYAMLError as error:
             raise _explained(error, self.document.text) from None
         except yaml.YAMLError as error:
-            raise UnreadableError(1, 1, f"Not valid YAML: {error}") from None
+            raise UnreadableError(1, 1, "Not valid YAML: " + " ".join(str(error).split())) from None
         if self.root is None and not self.broken:
             raise UnreadableError(
                 1, 1, "The file is empty; expected keys with values, such as 'team: flight-ops'"
@@ -418,10 +420,12 @@ def _read_text(path: FilePath, limit: int) -> str:
         before = raw[: error.start].decode()
         message = f"Byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
         raise UnreadableError(*_place(before, len(before)), message) from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _check_characters(text: str) -> None:
     if found := _UNWANTED.search(text):
         raise UnreadableError(*_place(text, found.start()), _unwanted(found.group()))
-    return text
 
 
 def _read_bytes(path: FilePath, limit: int) -> bytes:
