@@ -4,7 +4,6 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -55,6 +54,8 @@ def row(columns: tuple[Column, ...], absent: bool) -> dict[str, Any]:
 
 def inserted(table: Table, batch: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
     """Make the table in DuckDB, insert the batch, and return the rows as DuckDB then has them."""
+    import duckdb  # here, since a test module that keeps it makes it report leaks at exit
+
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f'CREATE SCHEMA "{table.dataset}"')
@@ -131,6 +132,8 @@ def test_the_bigquery_schema_is_in_the_words_of_its_api(table: Table) -> None:
 def test_required_columns_refuse_nulls_in_duckdb() -> None:
     rows = [row(LOG.columns, absent=False) | {"time": None}]
     nullable = pa.schema([field.with_nullable(True) for field in arrow_schema(LOG)])
+    import duckdb
+
     with pytest.raises(duckdb.ConstraintException, match="time"):
         inserted(LOG, pa.Table.from_pylist(rows, schema=nullable))
 
