@@ -417,9 +417,13 @@ def _read_text(path: FilePath, limit: int) -> str:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        before = raw[: error.start].decode()
+        before = _one_line_end(raw[: error.start].decode())
         message = f"Byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
         raise UnreadableError(*_place(before, len(before)), message) from None
+    return _one_line_end(text)
+
+
+def _one_line_end(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -77,7 +77,7 @@ TableId = Annotated[
 Principal = Annotated[
     str,
     text(
-        "^(group|serviceAccount):" + EMAIL_PATTERN.removeprefix("^"),
+        rf"^(group:{EMAIL_PATTERN[1:-1]}|serviceAccount:[a-z0-9-]+@([a-z0-9.-]+\.)?gserviceaccount\.com)$",
         "a group or service account such as group:pricing@example.com",
         max_length=280,
     ),

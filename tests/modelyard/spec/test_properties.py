@@ -89,6 +89,7 @@ def refuses(file: str, content: bytes) -> list[Problem]:
 @given(st.sampled_from(FILES), st.binary(max_size=200))
 @example(FILES[0], b"\xef\xbb\xbf")
 @example(FILES[1], b"a: \xe4")
+@example(FILES[0], b"\r\x80")
 @example(FILES[2], b'{"a": "\\ud800"}')
 @example(FILES[1], b"a: \r\n  b: *x\r")
 @example(FILES[1], "a: 'ä\u0085".encode())
