@@ -101,6 +101,19 @@ class ModelDashboard(Dashboard):
 class FleetDashboard(Dashboard):
     """The dashboard of an environment: all teams together, and the platform.
 
+    Example:
+        ```python
+        from cdktf import App, TerraformStack
+        from cdktf_cdktf_provider_google.provider import GoogleProvider
+        from modelyard.naming import Names
+        from modules.dashboard import FleetDashboard
+
+        stack = TerraformStack(App(), "example")
+        GoogleProvider(stack, "google", project="example-dev")
+        names = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example")
+        FleetDashboard(stack, "fleet", names=names, owner="platform@example.com", labels={"team": "platform"})
+        ```
+
     Args:
         scope: parent.
         construct_id: id in the parent.

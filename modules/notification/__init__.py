@@ -84,6 +84,21 @@ class NotificationChannels(Construct):
 class TeamChannels(NotificationChannels):
     """The channels of a team: its owners' group for everything, its escalation channel for what is critical.
 
+    Example:
+        ```python
+        from cdktf import App, TerraformStack
+        from cdktf_cdktf_provider_google.provider import GoogleProvider
+        from modelyard.spec.environment import Channel
+        from modelyard.spec.team import Owners
+        from modules.notification import TeamChannels
+
+        stack = TerraformStack(App(), "example")
+        GoogleProvider(stack, "google", project="example-a")
+        pager = Channel(name="pager-a", type="email", address="a@pager.example.com")
+        TeamChannels(stack, "channels", project="example-a", channels=[pager], labels={"team": "a"},
+                     owners=Owners(group="a@example.com", escalation="pager-a"))
+        ```
+
     Args:
         scope: parent.
         construct_id: id in the parent.
