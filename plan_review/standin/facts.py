@@ -1,8 +1,8 @@
 """Add to a derived schema what the bindings do not carry, from the tables in `tables/*.json`.
 
 Keys of a table entry, each a list of dotted argument paths or a map from path to value: replace, computed,
-sensitive, write_only, default, one_of, conflicts, requires, exactly_one, at_least_one. A path that ends in
-`.**` stands for the block and everything in it.
+sensitive, write_only, default, one_of, matches, conflicts, requires, exactly_one, at_least_one. A path that
+ends in `.**` stands for the block and everything in it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from plan_review.standin.bindings import Json
 
 TABLES = Path(__file__).parent / "tables"
 FLAGS = ("replace", "computed", "sensitive", "write_only")
-VALUES = ("default", "one_of")
+VALUES = ("default", "one_of", "matches")
 GROUPS = ("exactly_one", "at_least_one")
 PAIRS = ("conflicts", "requires")
 

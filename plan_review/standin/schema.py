@@ -45,6 +45,7 @@ class Attribute:
     replace: bool = False
     default: Any = None
     one_of: list[str] = field(default_factory=list)
+    matches: str = ""
 
     @property
     def read_only(self) -> bool:

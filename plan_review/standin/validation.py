@@ -7,6 +7,7 @@ resource types and dangling references, by the schema it gets.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -78,6 +79,8 @@ def _attribute(
             if isinstance(item, str) and item not in attribute.one_of:
                 allowed = ", ".join(repr(choice) for choice in attribute.one_of if choice)
                 yield Problem(f"{path} must be one of {allowed}", f"{item!r} is none of them.", at)
+    if attribute.matches and isinstance(value, str) and not re.fullmatch(attribute.matches, value):
+        yield Problem(f"{path} must match {attribute.matches}", f"{value!r} does not.", at)
     if isinstance(value, str) and (type_name, path) in JSON_LISTS | JSON_TEXTS:
         yield from _json(path, value, (type_name, path) in JSON_LISTS, at)
 

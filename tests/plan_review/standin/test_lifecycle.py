@@ -281,8 +281,11 @@ def test_stacks_share_the_running_provider_each_with_its_own_configuration(
 
     def deploy(name: str) -> dict[str, Any]:
         workspace = Workspace(tmp_path / name, standin)
-        resources = {"google_service_account": {f"a{n}": {"account_id": f"a{n}"} for n in range(8)}}
-        second = {**resources["google_service_account"], "b": {"account_id": "b", "provider": "google.other"}}
+        resources = {"google_service_account": {f"a{n}": {"account_id": f"account-{n}"} for n in range(8)}}
+        second = {
+            **resources["google_service_account"],
+            "b": {"account_id": "account-b", "provider": "google.other"},
+        }
         providers = [{"project": name}, {"project": f"{name}-other", "alias": "other"}]
         workspace.write({"google_service_account": second}, provider={"google": providers})
         workspace.apply()

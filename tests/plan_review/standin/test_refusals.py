@@ -139,6 +139,18 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "at least one of all_updates_rule.monitoring_notification_channels",
         "",
     ),
+    "a name that Google's provider knows to be illegal": (
+        "google_service_account",
+        {"account_id": "Serving"},
+        "account_id must match",
+        "account_id",
+    ),
+    "a name that Kubernetes knows to be illegal": (
+        "kubernetes_namespace_v1",
+        {"metadata": {"name": "team_x"}},
+        "metadata.name must match",
+        "team_x",
+    ),
     "text that is no JSON": (
         "google_monitoring_dashboard",
         {"dashboard_json": "{"},
