@@ -4,7 +4,7 @@ from modelyard.naming import ModelNames
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.manifest import FeatureType
 from modelyard.spec.team import DeployedModel
-from modelyard.tables.table import Column, Granularity, Mode, Partition, Table, TableError, Type
+from modelyard.tables.table import DESCRIPTION, Column, Granularity, Mode, Partition, Table, TableError, Type
 
 PREDICTION_USAGE = Table(
     name="prediction_usage",
@@ -102,4 +102,5 @@ def _type(feature_type: FeatureType) -> Type:
 
 
 def _described(description: str, unit: str) -> str:
-    return f"{description} [{unit}]".strip() if unit else description
+    text = f"{description} [{unit}]".strip() if unit else description
+    return text if len(text) <= DESCRIPTION else text[: DESCRIPTION - 1] + "…"

@@ -43,6 +43,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 # BigQuery keeps these for itself, in any case.
 _RESERVED_PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
 _MAX_CLUSTERING = 4
+DESCRIPTION = 1024  # characters of a column's
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Column:
             raise TableError(f"column {self.name}: a RECORD has fields, and nothing else has")
         if self.type is Type.RECORD and self.policy_tag:
             raise TableError(f"column {self.name}: a policy tag belongs on the fields of a record")
+        if len(self.description) > DESCRIPTION:
+            raise TableError(f"column {self.name}: its description has more than {DESCRIPTION} characters")
         _check_unique(self.name, self.fields)
 
 

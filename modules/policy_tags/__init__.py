@@ -16,9 +16,10 @@ from cdktf_cdktf_provider_google.data_catalog_policy_tag_iam_member import DataC
 from cdktf_cdktf_provider_google.data_catalog_taxonomy import DataCatalogTaxonomy
 from constructs import Construct
 
-from modelyard.naming import underscored
+from modelyard.naming import fit, underscored
 from modelyard.spec.base import Sensitivity
 
+POLICY_ID = 63  # characters
 LEVELS = {
     Sensitivity.CONFIDENTIAL: "Confidential: readers need an explicit grant to see the value.",
     Sensitivity.PII: "Personal data: readers need an explicit grant to see the value.",
@@ -139,7 +140,7 @@ class PolicyTags(Construct):
 
 def policy_id(taxonomy: str, level: Sensitivity) -> str:
     """Return the id of the masking policy of `level`, unique in its project."""
-    return f"{underscored(taxonomy)}_{level}"
+    return underscored(fit(f"{taxonomy}-{level}", POLICY_ID))
 
 
 def masked_reader(

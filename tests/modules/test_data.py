@@ -1,6 +1,7 @@
 """Datasets, policy tags and fleet views."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.modules.synthesis import Resources, synthesized
 
 from modules.dataset import Dataset  # isort: skip - the bindings come first
 from modules.fleet_views import FleetViews  # isort: skip
-from modules.policy_tags import Masking, PolicyTags  # isort: skip
+from modules.policy_tags import Masking, PolicyTags, policy_id  # isort: skip
 
 COMMON: dict[str, Any] = {
     "project": "example-a",
@@ -135,6 +136,13 @@ def test_masks_are_null_but_where_a_hash_is_asked_for() -> None:
         p["data_policy_id"]: p["data_masking_policy"]["predefined_expression"] for p in policies.values()
     }
     assert masks == {"modelyard_dev_a_confidential": "ALWAYS_NULL", "modelyard_dev_a_pii": "SHA256"}
+
+
+def test_ids_of_masks_stay_short_and_different() -> None:
+    long = "modelyard-production-" + "x" * 80
+    ids = [policy_id(long + end, level) for end in ("a", "b") for level in TAGS]
+    assert len(set(ids)) == 4
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]{0,62}", each) for each in ids)
 
 
 def test_removing_a_tag_would_open_columns_so_nothing_can_be_destroyed() -> None:

@@ -22,6 +22,12 @@ def test_features_are_typed_and_nested() -> None:
     assert table.paths["features.distance"].description == "Great-circle distance [km]"
 
 
+def test_a_long_description_is_cut_to_what_bigquery_takes() -> None:
+    features = [{**FEATURES[0], "description": "x" * 5000}, *FEATURES[1:]]
+    table = log(canary=manifest(2, [{**features[0], "name": "long"}, *FEATURES]))
+    assert len(table.paths["features.long"].description) == 1024
+
+
 def test_a_feature_may_be_called_like_a_column_of_the_log() -> None:
     features = [{"name": "time", "type": "string"}, {"name": "prediction", "type": "int64"}]
     table = log(canary=manifest(2, [*FEATURES, *features]))

@@ -30,6 +30,12 @@ def test_a_record_has_fields_and_nothing_else_has() -> None:
         Column("a", Type.STRING, "", fields=(TIME,))
 
 
+def test_a_description_is_as_long_as_bigquery_takes() -> None:
+    Column("a", Type.STRING, "x" * 1024)
+    with pytest.raises(TableError, match="more than 1024 characters"):
+        Column("a", Type.STRING, "x" * 1025)
+
+
 def test_a_policy_tag_belongs_on_leaves() -> None:
     with pytest.raises(TableError, match="policy tag"):
         Column("r", Type.RECORD, "", policy_tag=Sensitivity.PII, fields=(TIME,))
