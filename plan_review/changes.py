@@ -181,7 +181,7 @@ def stack_plan(plan: PlanFile, constructs: Mapping[str, str] | None = None) -> S
     """
     constructs = constructs or {}
     document = plan.document
-    project = document.project
+    project = document.project or plan.project
     changes: list[Change] = []
     unchanged: list[Change] = []
     strange: set[str] = set()

@@ -93,6 +93,8 @@ class PlanFile:
     """Where it came from, for messages."""
     real: bool = True
     """False: made on the stand-in, so Google was not asked."""
+    project: str = ""
+    """Project that its provider acts on, where the plan itself does not say."""
 
     @property
     def has_prior_state(self) -> bool:

@@ -35,7 +35,7 @@ class Sources:
     head: str = ""
     changed_files: tuple[str, ...] = ()
     constructs: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    protection: Protection = Protection()
+    protection: Protection = field(default_factory=Protection)
     notes: tuple[str, ...] = ()
 
 

@@ -139,7 +139,7 @@ def _length(values: Values, path: str, unit: float) -> float | None:
 )
 def retention_cut(change: Change, context: Context) -> Iterator[Hit]:
     """Find shorter retention, and expiry where there was none."""
-    if change.action is not Action.UPDATE:
+    if not change.kept:
         return
     for table, for_ever in ((_RETENTION, True), (_MINIMUM, False)):
         for path, unit, what in table.get(change.type, ()):

@@ -164,10 +164,17 @@ def evaluate(context: Context) -> list[Finding]:
     for rule in RULES.values():
         if rule.plan_check:
             found += [_of_plan(rule, hit) for hit in rule.plan_check(context)]
+    # A grant that a rule objects to is not told once more for information.
+    told = {_grant(f) for f in found if f.principal and f.rule.severity is not Severity.INFO}
+    found = [f for f in found if f.rule.severity is not Severity.INFO or _grant(f) not in told]
     unique = {
         (finding.rule.id, finding.stack, finding.address, finding.message): finding for finding in found
     }
     return sorted(unique.values(), key=lambda f: (f.severity.rank, f.rule.id, f.stack, f.address, f.message))
+
+
+def _grant(finding: Finding) -> tuple[str, ...]:
+    return (finding.stack, finding.address, finding.principal, finding.role, finding.resource)
 
 
 def _on_change(change: Change, context: Context) -> Iterator[Finding]:
