@@ -120,8 +120,19 @@ def at(values: Any, path: str, default: Any = None) -> Any:
             values = values[0] if values else None
         if not isinstance(values, Mapping):
             return default
+        # Configuration may write a block that stands once without a list.
+        if step == "0" and step not in values:
+            continue
         values = values.get(step)
     return default if values is None else values
+
+
+def block(values: Any, path: str) -> Mapping[str, Any]:
+    """Return the block at dotted `path`, or the first of a list of them; empty if there is none."""
+    found = at(values, path)
+    if isinstance(found, list):
+        found = found[0] if found else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def labels_of(values: Values) -> Mapping[str, str]:

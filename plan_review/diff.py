@@ -7,7 +7,7 @@ command's arguments, are compared as they stand.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -321,6 +321,8 @@ class ResourceDiff:
     differences: tuple[Difference, ...]
     shared: int
     """Number of its differences that are among the repeated ones."""
+    elsewhere: tuple[str, ...] = ()
+    """Other stacks in which a resource of the same address differs in the same way."""
 
 
 def aggregate(changes: Iterable[Change], least: int = 5) -> tuple[list[Repeated], list[ResourceDiff]]:
@@ -340,9 +342,23 @@ def aggregate(changes: Iterable[Change], least: int = 5) -> tuple[list[Repeated]
     for change, with_keys in keyed:
         own = tuple(difference for key, difference in with_keys if key not in repeated)
         rest.append(ResourceDiff(change, own, len(with_keys) - len(own)))
+    rest = _merged(rest)
     many = [Repeated(first[key], tuple(groups[key])) for key in groups if key in repeated]
     many.sort(key=lambda entry: (-len(entry.changes), entry.difference.path))
     return many, rest
+
+
+def _merged(diffs: list[ResourceDiff]) -> list[ResourceDiff]:
+    """Return the diffs with those told once that are the same in several stacks."""
+    alike: dict[tuple[Any, ...], list[ResourceDiff]] = {}
+    for diff in diffs:
+        change = diff.change
+        key = (change.address, change.action, diff.shared, *(found.key for found in diff.differences))
+        alike.setdefault(key, []).append(diff)
+    return [
+        replace(group[0], elsewhere=tuple(sorted(other.change.stack for other in group[1:])))
+        for group in alike.values()
+    ]
 
 
 def unknown(value: Any) -> bool:

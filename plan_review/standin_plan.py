@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from modelyard.toolchain import find_terraform
+from plan_review.changes import at
 from plan_review.errors import ReviewError
 from plan_review.masking import scrub
 from plan_review.plan import ChangeBody, Document, PlanFile, ResourceChange, decode
@@ -25,6 +26,7 @@ from plan_review.synthesis import PRODUCT, Stack, resources
 # Resources that one run of Terraform plans; more are planned in several.
 _MOST_RESOURCES = 2_000
 _TIMEOUT_SECONDS = 1_800
+_REFERENCE = re.compile(r"\$\{([a-z0-9_]+\.[\w-]+)\.([\w.\[\]]+)\}")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -224,10 +226,23 @@ def _project(pair: Pair) -> str:
 
 def _unchanged(part: _Part) -> Iterator[ResourceChange]:
     """Yield the resources that were left out, as their configuration has them: rules look around a change."""
-    for address, (type_, body) in resources(part.pair.head).items():
+    every = resources(part.pair.head)
+    for address, (type_, body) in every.items():
         if address in part.left_out:
-            raw = msgspec.Raw(
-                msgspec.json.encode({k: v for k, v in body.items() if k not in ("//", "lifecycle")})
-            )
+            plain = {key: value for key, value in body.items() if key not in ("//", "lifecycle")}
+            raw = msgspec.Raw(msgspec.json.encode(_resolved(plain, every)))
             change = ChangeBody(actions=("no-op",), before=raw, after=raw)
             yield ResourceChange(address, change, type_, address.partition(".")[2])
+
+
+def _resolved(value: Any, every: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Any:
+    """Return a configuration with references to what others say put in place."""
+    if isinstance(value, dict):
+        return {key: _resolved(inner, every) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_resolved(inner, every) for inner in value]
+    match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    if match and match[1] in every:
+        found = at(every[match[1]][1], match[2].replace("[", ".").replace("]", ""))
+        return found if isinstance(found, str) and "${" not in found else value
+    return value

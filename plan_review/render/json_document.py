@@ -110,6 +110,7 @@ def _diff(diff: ResourceDiff) -> dict[str, Any]:
         "replace_paths": diff.change.replace_paths,
         "differences": [_difference(found) for found in diff.differences],
         "repeated_differences": diff.shared,
+        "same_in": diff.elsewhere,
     }
 
 

@@ -96,20 +96,29 @@ def _findings(report: Report, page: _Page) -> None:
     if quiet:
         amount = sum(len(findings) for _, _, findings in quiet)
         page.add(f"<details><summary>{count(amount, 'note')} for information</summary>", "")
-        items = ((f"- {markdown(f.message)}",) for _, _, findings in quiet for f in findings)
+        items = (
+            (f"- {markdown(t.finding.message)}{_where(t)}",)
+            for _, _, found in quiet
+            for t in parts.told(found)
+        )
         page.add_all("notes for information", items, "</details>")
 
 
 def _finding_lines(findings: list[Finding]) -> Iterator[str]:
-    for finding in findings[:_MOST_PER_RULE]:
-        yield f"- {markdown(finding.message)}{_access(finding)}"
-        if finding.waived_by:
-            yield f"  - waived: {markdown(finding.waived_by)}"
-    if len(findings) > _MOST_PER_RULE:
-        rest = findings[_MOST_PER_RULE:]
-        stacks = sorted({finding.stack for finding in rest if finding.stack})
+    entries = parts.told(findings)
+    for entry in entries[:_MOST_PER_RULE]:
+        yield f"- {markdown(entry.finding.message)}{_where(entry)}{_access(entry.finding)}"
+        if entry.finding.waived_by:
+            yield f"  - waived: {markdown(entry.finding.waived_by)}"
+    if len(entries) > _MOST_PER_RULE:
+        rest = entries[_MOST_PER_RULE:]
+        stacks = sorted({entry.finding.stack for entry in rest if entry.finding.stack})
         where = f" in {', '.join(code(stack) for stack in stacks[:10])}" if stacks else ""
         yield f"- and {len(rest)} more like these{where}"
+
+
+def _where(entry: parts.Told) -> str:
+    return f" ({markdown(entry.where)})" if entry.where else ""
 
 
 def _access(finding: Finding) -> str:

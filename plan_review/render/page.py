@@ -99,7 +99,7 @@ def _findings(report: Report) -> Iterator[str]:
         amount = sum(len(findings) for _, _, findings in quiet)
         yield f"<h2>For information</h2><details><summary>{count(amount, 'note')}</summary><ul>"
         for _, _, findings in quiet:
-            yield from (f"<li>{markup(f.message)}</li>" for f in findings)
+            yield from (f"<li>{markup(t.finding.message)}{_where(t)}</li>" for t in parts.told(findings))
         yield "</ul></details>"
 
 
@@ -107,7 +107,7 @@ def _group(rule: Rule, waived: bool, findings: list[Finding]) -> Iterator[str]:
     tone = "waived" if waived else findings[0].severity.value
     yield f'<section class="card finding {tone}"><header><span class="tag">{tone}</span>'
     yield f"<h3>{markup(rule.title)}</h3><small><code>{markup(rule.id)}</code></small></header>"
-    items = [_item(finding) for finding in findings]
+    items = [_item(entry) for entry in parts.told(findings)]
     yield f"<ul>{''.join(items[:_MOST_OPEN])}</ul>"
     if len(items) > _MOST_OPEN:
         rest = "".join(items[_MOST_OPEN:])
@@ -115,8 +115,13 @@ def _group(rule: Rule, waived: bool, findings: list[Finding]) -> Iterator[str]:
     yield f"<p><small>{markup(rule.rationale)}<br><b>Mend:</b> {markup(rule.fix)}</small></p></section>"
 
 
-def _item(finding: Finding) -> str:
-    text = markup(finding.message)
+def _where(entry: parts.Told) -> str:
+    return f" <small>({markup(entry.where)})</small>" if entry.where else ""
+
+
+def _item(entry: parts.Told) -> str:
+    finding = entry.finding
+    text = markup(finding.message) + _where(entry)
     if finding.principal:
         named = (("principal", finding.principal), ("role", finding.role), ("on", finding.resource))
         access = " ".join(f"{name} <code>{markup(value)}</code>" for name, value in named)

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from plan_review.changes import Action, Change
 from plan_review.cost import Estimate, Item
 from plan_review.diff import Difference, Kind, Repeated, ResourceDiff
 from plan_review.report import Report
+from plan_review.rules import Finding
 from plan_review.words import count, listing, show
 
 VERBS = {
@@ -86,10 +88,37 @@ def heading(change: Change, report: Report) -> str:
     return f"{change.stack}: {change.address}" + (f" ({construct})" if construct else "")
 
 
+@dataclass(frozen=True)
+class Told:
+    """Findings that say the same of several resources, told once."""
+
+    finding: Finding
+    where: str
+    """In how many stacks or on how many resources; empty for a single one."""
+
+
+def told(findings: Sequence[Finding]) -> list[Told]:
+    """Return findings of one rule with equal ones told once."""
+    groups: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        key = (finding.message, finding.principal, finding.role, finding.resource, finding.waived_by)
+        groups.setdefault(key, []).append(finding)
+    return [Told(group[0], _where(group)) for group in groups.values()]
+
+
+def _where(group: Sequence[Finding]) -> str:
+    stacks = sorted({finding.stack for finding in group})
+    if len(stacks) > 1:
+        return f"in {count(len(stacks), 'stack')}: {listing(stacks)}"
+    return f"on {count(len(group), 'resource')}" if len(group) > 1 else ""
+
+
 def resource_note(diff: ResourceDiff) -> str:
     """Return what else there is to say on a resource besides its differences; empty if nothing."""
     change = diff.change
     notes = []
+    if diff.elsewhere:
+        notes.append(f"the same in {listing(diff.elsewhere)}")
     if change.replace_paths:
         paths = {".".join(str(s) for s in path if not isinstance(s, int)) for path in change.replace_paths}
         notes.append(f"replaced because of {', '.join(sorted(paths))}")

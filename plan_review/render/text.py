@@ -74,12 +74,14 @@ def _findings(report: Report, console: Console) -> None:
         console.print(
             Text.assemble((f"{label:8}", _STYLES[severity]), (f"{rule.title} ", "bold"), (rule.id, "dim"))
         )
-        for finding in findings[:_MOST_PER_RULE]:
-            _line(console, finding.message, indent=8)
-            if finding.waived_by:
-                _line(console, f"waived: {finding.waived_by}", "dim", 10)
-        if len(findings) > _MOST_PER_RULE:
-            _line(console, f"and {len(findings) - _MOST_PER_RULE} more like these", "dim", 8)
+        entries = parts.told(findings)
+        for entry in entries[:_MOST_PER_RULE]:
+            where = f" ({entry.where})" if entry.where else ""
+            _line(console, f"{entry.finding.message}{where}", indent=8)
+            if entry.finding.waived_by:
+                _line(console, f"waived: {entry.finding.waived_by}", "dim", 10)
+        if len(entries) > _MOST_PER_RULE:
+            _line(console, f"and {len(entries) - _MOST_PER_RULE} more like these", "dim", 8)
         if severity in (Severity.BLOCK, Severity.APPROVE):
             _line(console, f"Why: {rule.rationale}", "dim", 8)
             _line(console, f"Mend: {rule.fix}", "dim", 8)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from plan_review.changes import Action, Change, Values, at
+from plan_review.changes import Action, Change, Values, at, block
 from plan_review.context import Context, as_list, columns
 from plan_review.masking import Unknown
 from plan_review.rules.registry import Hit, PlanHit, Severity, plan_rule, rule
@@ -165,7 +165,7 @@ def _deletions(values: Values) -> dict[str, float]:
     for entry in as_list(values.get("lifecycle_rule")):
         if at(entry, "action.type") != "Delete":
             continue
-        condition = at(entry, "condition", {})
+        condition = block(entry, "condition")
         ages = [
             as_number(condition.get(n)) for n in ("age", "days_since_noncurrent_time") if condition.get(n)
         ]

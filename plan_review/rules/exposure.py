@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from plan_review.changes import Action, Change, Values, at
+from plan_review.changes import Action, Change, Values, at, block
 from plan_review.context import Context, as_list
 from plan_review.diff import frozen
 from plan_review.rules.registry import Hit, Severity, rule
@@ -36,8 +36,8 @@ PODS = (
 def pod_of(values: Values) -> Mapping[str, Any]:
     """Return the pod specification in a workload; empty if there is none."""
     for path in ("spec.job_template.spec.template.spec", "spec.template.spec", "spec"):
-        pod = at(values, path)
-        if isinstance(pod, Mapping) and "container" in pod:
+        pod = block(values, path)
+        if "container" in pod:
             return pod
     return {}
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelyard.spec.base import Sensitivity
-from plan_review.changes import Action, Change, Values, at
-from plan_review.context import Context, as_list, named, policy_tags
+from plan_review.changes import Action, Change, Values, labels_of
+from plan_review.context import Context, as_list, columns, named, policy_tags
 from plan_review.masking import Masked, Unknown
 from plan_review.promql import seconds
 from plan_review.rules.registry import Hit, PlanHit, Severity, plan_rule, rule
@@ -81,8 +81,6 @@ def _level(level: Sensitivity | None) -> str:
 
 
 def _all_columns(values: Values) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    from plan_review.context import columns
-
     yield from columns(values.get("schema"))
 
 
@@ -307,8 +305,6 @@ def labels_lost(change: Change, context: Context) -> Iterator[Hit]:
     """Find required labels that go."""
     if not change.kept or not change.labels:
         return
-    from plan_review.changes import labels_of
-
     before = labels_of(change.before)
     gone = [name for name in _REQUIRED_LABELS if name in before and name not in change.labels]
     if gone:
@@ -325,8 +321,6 @@ def labels_lost(change: Change, context: Context) -> Iterator[Hit]:
 def cost_center_changed(context: Context) -> Iterator[PlanHit]:
     """Find teams whose resources get another cost centre."""
     found: dict[str, tuple[str, str, Change]] = {}
-    from plan_review.changes import labels_of
-
     for change in context.changes():
         before, after = (labels_of(v).get("cost_center", "") for v in (change.before, change.after))
         if before and after and before != after:
@@ -353,9 +347,3 @@ def restricted_column_added(change: Change, context: Context) -> Iterator[Hit]:
     added = [column for column in policy_tags(change.after.get("schema")) if column not in before]
     if added and before:
         yield Hit(f"{context.thing(change)} gains protected columns: {', '.join(added)}")
-
-
-def block(values: Values, path: str) -> Mapping[str, Any]:
-    """Return a block of a resource; empty if it is not there."""
-    found = at(values, path, {})
-    return found if isinstance(found, Mapping) else {}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelyard.monitors import MONITORS
-from plan_review.changes import Action, Change, Values, at
+from plan_review.changes import Action, Change, Values, at, labels_of
 from plan_review.context import Context, as_list
 from plan_review.masking import Unknown
 from plan_review.promql import Condition, parse, seconds, windows, without_versions, without_windows
@@ -256,8 +256,6 @@ def alert_without_owner(change: Change, context: Context) -> Iterator[Hit]:
 
 
 def _old_labels(change: Change) -> Mapping[str, str]:
-    from plan_review.changes import labels_of
-
     return labels_of(change.before)
 
 
