@@ -4,7 +4,9 @@ import html
 import re
 import unicodedata
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+_SPECIAL = re.compile(r"([\\`*_\[\]#!|~$])")
+# At the start of an item these would begin a list, a heading or a quote.
+_LEADING = re.compile(r"^([-+=>]|\d+(?=[.)]))")
 _BREAK = "\u200b"
 # Characters that turn the direction of text, or cannot be seen.
 _HIDDEN = frozenset(
@@ -30,12 +32,15 @@ def markdown(text: str) -> str:
     quoted = _SPECIAL.sub(r"\\\1", html.escape(plain(text), quote=False))
     # Mentions, references and bare addresses are found in the rendered text: break them apart there.
     quoted = quoted.replace("@", f"@{_BREAK}").replace("://", f":{_BREAK}//").replace("www.", f"www{_BREAK}.")
-    return re.sub(r"(?<=\\#)(?=\w)|(?<=[&!%~^])(?=\d)|(?<=GH)(?=\\-\d)", _BREAK, quoted)
+    quoted = _LEADING.sub(
+        lambda found: f"\\{found[1]}" if not found[1].isdigit() else f"{found[1]}\\", quoted
+    )
+    return re.sub(r"(?<=\\#)(?=\w)|(?<=[&!%~^])(?=\d)|(?<=GH)(?=-\d)", _BREAK, quoted)
 
 
 def code(text: str) -> str:
-    """Return `text` as Markdown code, also inside a table; there nobody is notified either."""
-    shown = plain(text).replace("|", "\\|")
+    """Return `text` as Markdown code, where nobody is notified either."""
+    shown = plain(text)
     longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if shown.startswith("`") or shown.endswith("`") or not shown else ""

@@ -1,0 +1,206 @@
+"""Records a deployment: who, when, approved by whom, commit, stacks, model versions and the plan's digest.
+
+The row has the columns of `modelyard.tables`' `deployments`. It goes to BigQuery, or, where there is no cloud,
+to a file of JSON lines or a DuckDB database.
+"""
+
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from modelyard.tables.metadata import DEPLOYMENTS
+from modelyard.tables.rendering import duckdb_ddl
+from plan_review.errors import ReviewError
+from plan_review.fleet import EnvironmentFacts, Fleet
+from plan_review.render.json_document import FORMAT
+
+Row = dict[str, Any]
+
+
+def record(
+    root: Path,
+    *,
+    environment: str,
+    report: Path,
+    actor: str,
+    repository: str,
+    commit: str,
+    approved_by: Sequence[str],
+    succeeded: bool,
+    to: str,
+) -> str:
+    """Write the row of a deployment and return where it went.
+
+    Args:
+        root: the checkout that was deployed.
+        environment: the environment that it was deployed to.
+        report: the review of the plan that was applied, in JSON.
+        actor: identity that applied.
+        repository: repository deployed from.
+        commit: commit deployed.
+        approved_by: people who approved.
+        succeeded: whether the apply ended without error.
+        to: `bigquery`, or a file that ends in .jsonl or .duckdb.
+
+    Raises:
+        ReviewError: the environment or the report is not there, or the row cannot be written.
+    """
+    fleet = Fleet(root)
+    facts = fleet.environments.get(environment)
+    if facts is None:
+        known = ", ".join(fleet.environments) or "none"
+        raise ReviewError(environment, f"there is no such environment; there are: {known}.")
+    row = make_row(
+        fleet, facts, read_report(report), actor=actor, repository=repository, commit=commit,
+        approved_by=approved_by, succeeded=succeeded,
+    )  # fmt: skip
+    if to == "bigquery":
+        return to_bigquery(row, facts)
+    path = Path(to)
+    if path.suffix == ".jsonl":
+        return to_lines(row, path)
+    if path.suffix == ".duckdb":
+        return to_duckdb(row, path)
+    raise ReviewError(to, "this is neither `bigquery` nor a file that ends in .jsonl or .duckdb.")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Return a review in JSON.
+
+    Raises:
+        ReviewError: the file is none.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ReviewError(str(path), f"cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ReviewError(str(path), "this is no review in JSON.", "Make it with --format json.")
+    return document
+
+
+def make_row(
+    fleet: Fleet,
+    facts: EnvironmentFacts,
+    report: dict[str, Any],
+    *,
+    actor: str,
+    repository: str,
+    commit: str,
+    approved_by: Sequence[str],
+    succeeded: bool,
+    time: datetime.datetime | None = None,
+) -> Row:
+    """Return the row of a deployment, all of its columns."""
+    now = time or datetime.datetime.now(datetime.UTC)
+    stacks = sorted(
+        {entry["stack"] for entry in report["stacks"] if entry["stack"].startswith(f"{facts.name}-")}
+    )
+    digest = str(report["digest"])
+    # The same deployment recorded twice has the same id, so that a repeated step adds no second row.
+    identity = hashlib.sha256("\n".join((facts.name, commit, digest, *stacks)).encode()).hexdigest()
+    return {
+        "deployment_id": identity[:32],
+        "time": now.isoformat(timespec="seconds"),
+        "environment": facts.name,
+        "actor": actor,
+        "approved_by": sorted(set(approved_by)),
+        "repository": repository,
+        "commit": commit,
+        "stacks": stacks,
+        "models": _models(fleet, facts, stacks),
+        "plan_digest": digest,
+        "succeeded": succeeded,
+    }
+
+
+def _models(fleet: Fleet, facts: EnvironmentFacts, stacks: Sequence[str]) -> list[Row]:
+    """Return the model versions in service in the stacks deployed."""
+    images = facts.raw.get("images")
+    rows = []
+    for team, declared in sorted(fleet.teams.items()):
+        if facts.names.team(team).stack not in stacks:
+            continue
+        for name, model in sorted(declared.models.items()):
+            canary = model.get("canary")
+            share = int(canary.get("percent", 10)) if isinstance(canary, dict) else 0
+            shares = {"": 100 - share} | ({".canary": share} if share else {})
+            image = images.get(model.get("pattern"), "") if isinstance(images, dict) else ""
+            for suffix, percent in shares.items():
+                manifest = fleet.manifest(team, name, canary=bool(suffix))
+                if isinstance(manifest.get("version"), int):
+                    rows.append(
+                        {
+                            "team": team,
+                            "model": name,
+                            "version": manifest["version"],
+                            "manifest_digest": str(manifest.get("digest", "")),
+                            "image_digest": str(image),
+                            "percent": percent,
+                        }
+                    )
+    return rows
+
+
+def to_lines(row: Row, path: Path) -> str:
+    """Append the row to a file of JSON lines, unless it is there already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(row, sort_keys=True)
+    known = f'"deployment_id": "{row["deployment_id"]}"'
+    if path.is_file() and any(known in old for old in path.read_text(encoding="utf-8").splitlines()):
+        return f"Already recorded in {path}: {row['deployment_id']}"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    return f"Recorded in {path}: {row['deployment_id']}"
+
+
+def to_duckdb(row: Row, path: Path) -> str:
+    """Insert the row into a DuckDB database, unless it is there already; make the table where it is missing."""
+    try:
+        import duckdb
+    except ImportError:
+        raise ReviewError(
+            "duckdb", "this package is not installed.", "Install it: pip install duckdb"
+        ) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(str(path)) as connection:
+        exists = connection.execute(
+            "SELECT count(*) FROM information_schema.tables WHERE table_name = ?", [DEPLOYMENTS.name]
+        ).fetchone()
+        if not exists or not exists[0]:
+            connection.execute(duckdb_ddl(DEPLOYMENTS))
+        table = f'"{DEPLOYMENTS.name}"'
+        found = connection.execute(
+            f"SELECT count(*) FROM {table} WHERE deployment_id = ?", [row["deployment_id"]]
+        ).fetchone()
+        if found and found[0]:
+            return f"Already recorded in {path}: {row['deployment_id']}"
+        names = ", ".join(f'"{column.name}"' for column in DEPLOYMENTS.columns)
+        marks = ", ".join("?" for _ in DEPLOYMENTS.columns)
+        values = [row[column.name] for column in DEPLOYMENTS.columns]
+        connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)
+    return f"Recorded in {path}: {row['deployment_id']}"
+
+
+def to_bigquery(row: Row, facts: EnvironmentFacts) -> str:
+    """Insert the row into the environment's table, with the identity that is at hand."""
+    try:
+        from google.cloud import bigquery
+    except ImportError:
+        mend = "Install it: pip install google-cloud-bigquery; or write a file with --to deployments.jsonl."
+        raise ReviewError("google-cloud-bigquery", "this package is not installed.", mend) from None
+    names = facts.names
+    table = f"{names.project}.{names.dataset(DEPLOYMENTS.dataset)}.{DEPLOYMENTS.name}"
+    client = bigquery.Client(project=names.project, location=names.data_location)
+    # BigQuery drops a row that comes twice under one id within minutes.
+    problems = client.insert_rows_json(table, [row], row_ids=[row["deployment_id"]])
+    if problems:
+        reasons = re.sub(r"\s+", " ", json.dumps(problems))[:500]
+        raise ReviewError(table, f"BigQuery refuses the row: {reasons}.")
+    return f"Recorded in {table}: {row['deployment_id']}"
