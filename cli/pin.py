@@ -12,6 +12,7 @@ from modelyard.spec.errors import nearest
 from modelyard.spec.load import TEAM_FILE, TEAMS, team_names
 from modelyard.spec.manifest import Manifest
 from modelyard.spec.pinned import canary_file, read_manifest, stable_file
+from modelyard.spec.retired import after_pin, conflicts, read_retired, rendered, retired_file
 from modelyard.spec.team import Canary
 
 _NAME = NAME_PATTERN.removeprefix("^").removesuffix("$")
@@ -60,7 +61,8 @@ def team_folder(root: Path, team: str) -> Path:
 def pin(root: Path, target: str, *, as_canary: bool, registry_folder: Path) -> list[str]:
     """Pin `TEAM/MODEL@VERSION` and return what changed, a line each.
 
-    A version that was the canary and becomes the served one is no canary any more.
+    A version that was the canary and becomes the served one is no canary any more. Features that the version
+    drops are noted beside the manifest, since the prediction log keeps their columns.
 
     Raises:
         CommandError: there is no such team, model or version.
@@ -87,6 +89,9 @@ def pin(root: Path, target: str, *, as_canary: bool, registry_folder: Path) -> l
         role, beside = "version", stable_file(model)
         before = entry.get("version")
         compared = _pinned(folder, stable_file(model))
+        _refuse_retyped(compared, manifest)
+        retired = read_retired(folder / retired_file(model), retired_file(model)).features
+        files[retired_file(model)] = rendered(after_pin(retired, compared, manifest))
         file.set_version(index, version)
         if isinstance(canary, dict) and canary.get("version") == version:
             file.remove_canary(index)
@@ -107,6 +112,20 @@ def pin(root: Path, target: str, *, as_canary: bool, registry_folder: Path) -> l
         f"{'Removed' if new is None else 'Written'}: {TEAMS}/{team}/{name}" for name, new in files.items()
     ]
     return lines
+
+
+def _refuse_retyped(before: Manifest | None, now: Manifest) -> None:
+    """Refuse what would replace the prediction log's table, and with it lose its rows."""
+    if before is None:
+        return
+    reasons = [reason for _, reason in conflicts(before.signature.features, now)]
+    old, new = before.signature.prediction.type, now.signature.prediction.type
+    if old is not new:
+        reasons.append(
+            f"The prediction is {old} in the prediction log and {new} now; publish it as a new model"
+        )
+    if reasons:
+        raise CommandError("\n".join(reasons))
 
 
 def _pinned(folder: Path, name: str) -> Manifest | None:

@@ -270,7 +270,7 @@ def settings(draw: st.DrawFn) -> Document:
             ),
             monitors=monitors,
             access=_some(
-                callers=st.lists(principals, max_size=2, unique=True),
+                callers=st.lists(st.just("serviceAccount:a@other.iam.gserviceaccount.com"), max_size=1),
                 log_readers=st.lists(principals, max_size=2, unique=True),
                 pii_readers=st.lists(principals, max_size=2, unique=True),
             ),

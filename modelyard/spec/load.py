@@ -22,6 +22,7 @@ from modelyard.spec.pinned import (
     read_pinned,
     stable_file,
 )
+from modelyard.spec.retired import SUFFIX, RetiredFile, conflicts, read_retired, retired_file
 from modelyard.spec.source import Document, read_yaml
 from modelyard.spec.team import DeployedModel, DeployedTeam, Model, Team
 
@@ -152,6 +153,7 @@ class _TeamFile:
     document: Document
     team: Team | None = None
     pinned: dict[str, Pinned] = field(default_factory=dict)
+    retired: dict[str, RetiredFile] = field(default_factory=dict)
     models: list[int] = field(default_factory=list)
     """Positions of the models that are valid by themselves."""
     has_owners: bool = False
@@ -189,6 +191,9 @@ def _read_team(root: FilePath, name: str) -> _TeamFile:
     file.problems += document.problems
     file.pinned = read_pinned(folder, f"{TEAMS}/{name}")
     file.problems += [problem for found in file.pinned.values() for problem in found.problems]
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        file.retired[path.name] = read_retired(path, f"{TEAMS}/{name}/{path.name}")
+        file.problems += file.retired[path.name].problems
     if (folder / "stack.py").is_file():
         file.stack_py = str(folder / "stack.py")
     if (folder / "team.yml").exists():
@@ -227,9 +232,21 @@ def _model_problems(file: _TeamFile, models: list[Any]) -> Iterator[Problem]:
     for index in file.models:
         yield from resolve.pattern_problems(document, index, models[index])
         yield from match_problems(file.name, index, models[index], document, file.pinned)
+        yield from _retired_problems(file, models[index]["name"])
     if len(names) == len(models) and all(re.fullmatch(NAME_PATTERN, name) for name in names):
         canaries = {m["name"] for m in models if m.get("canary") is not None}
         yield from leftover_problems(names, canaries, file.pinned)
+        for name in sorted(file.retired.keys() - {retired_file(name) for name in names}):
+            message = "No model of team.yaml has this file's log; remove it, or rename it"
+            yield file.retired[name].document.problem((), message)
+
+
+def _retired_problems(file: _TeamFile, model: str) -> Iterator[Problem]:
+    """Yield retired features that the pinned version has again, with another type."""
+    retired, pinned = file.retired.get(retired_file(model)), file.pinned.get(stable_file(model))
+    if retired and pinned and pinned.manifest:
+        for position, message in conflicts(retired.features, pinned.manifest):
+            yield retired.document.problem(("features", position, "type"), message)
 
 
 def _deploy(file: _TeamFile, environment: Environment) -> tuple[DeployedTeam | None, list[Problem]]:
@@ -251,10 +268,16 @@ def _deploy(file: _TeamFile, environment: Environment) -> tuple[DeployedTeam | N
         stable = file.manifest(stable_file(model.name))
         canary = file.manifest(canary_file(model.name)) if model.canary else None
         manifests = [pinned.manifest for pinned in (stable, canary) if pinned and pinned.manifest]
-        problems += resolve.model_problems(document, index, model, settings, manifests, environment)
+        noted = file.retired.get(retired_file(model.name))
+        retired = noted.features if noted else ()
+        problems += resolve.model_problems(document, index, model, settings, manifests, retired, environment)
         if stable and stable.manifest:
             other = canary.manifest if canary else None
-            deployed.append(DeployedModel.model_construct(spec=model, manifest=stable.manifest, canary=other))
+            deployed.append(
+                DeployedModel.model_construct(
+                    spec=model, manifest=stable.manifest, canary=other, retired=retired
+                )
+            )
     problems += resolve.name_problems(document, models, Names.of(environment), file.name)
     if file.team is None or file.problems or problems:
         return None, problems

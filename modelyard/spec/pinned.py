@@ -7,6 +7,7 @@ from typing import Any
 from modelyard.spec.errors import Path, Problem, nearest
 from modelyard.spec.explain import validated
 from modelyard.spec.manifest import Manifest, digest_of
+from modelyard.spec.retired import SUFFIX
 from modelyard.spec.source import Document, read_json
 
 
@@ -45,7 +46,8 @@ def read_manifest(path: FilePath, file: str) -> Pinned:
 def read_pinned(folder: FilePath, shown: str) -> dict[str, Pinned]:
     """Return the manifests in a team's folder by file name."""
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
+        names = (path for path in folder.iterdir() if path.suffix == ".json")
+        paths = sorted(path for path in names if not path.name.endswith(SUFFIX))
     except OSError:
         return {}  # reading team.yaml says why
     return {path.name: read_manifest(path, f"{shown}/{path.name}") for path in paths}

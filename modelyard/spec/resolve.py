@@ -11,7 +11,7 @@ from modelyard.spec.environment import Environment
 from modelyard.spec.errors import Path, Problem, nearest
 from modelyard.spec.explain import validated
 from modelyard.spec.machines import resource_findings
-from modelyard.spec.manifest import Manifest
+from modelyard.spec.manifest import Feature, Manifest
 from modelyard.spec.source import Document
 from modelyard.spec.team import Model
 
@@ -50,9 +50,10 @@ def model_problems(
     model: Model,
     settings: Mapping[str, Any],
     manifests: Sequence[Manifest],
+    retired: Sequence[Feature],
     environment: Environment,
 ) -> Iterator[Problem]:
-    """Yield what is wrong with a model in an environment."""
+    """Yield what is wrong with a model in an environment; its log also holds the `retired` features."""
     written = functools.partial(_written_at, document, index)
     for finding in resource_findings(model.resources, environment.cluster, environment.environment):
         yield document.problem(written(("resources", *finding.path)), finding.message)
@@ -61,8 +62,14 @@ def model_problems(
             if principal.startswith("group:") and not environment.is_member(principal):
                 message = f"'{principal}' is not in the organisation's domain {environment.organization}"
                 yield document.problem(written(("access", kind, position)), message)
+    if model.pattern is Pattern.REST:
+        for position, principal in enumerate(model.access.callers):
+            if principal.startswith("group:"):
+                message = f"'{principal}' cannot call a REST model: a request says who calls, not their groups"
+                mend = "name the service account of the application that calls"
+                yield document.problem(written(("access", "callers", position)), f"{message}; {mend}")
     if manifests:
-        yield from _sensitivity_problems(document, index, model, settings, manifests)
+        yield from _sensitivity_problems(document, index, model, settings, manifests, retired)
 
 
 def name_problems(
@@ -137,9 +144,14 @@ _ONLY_FOR: dict[tuple[str, ...], tuple[Pattern, ...]] = {
 
 
 def _sensitivity_problems(
-    document: Document, index: int, model: Model, settings: Mapping[str, Any], manifests: Sequence[Manifest]
+    document: Document,
+    index: int,
+    model: Model,
+    settings: Mapping[str, Any],
+    manifests: Sequence[Manifest],
+    retired: Sequence[Feature],
 ) -> Iterator[Problem]:
-    features = [feature for manifest in manifests for feature in manifest.signature.features]
+    features = [*retired, *(feature for manifest in manifests for feature in manifest.signature.features)]
     names = {feature.name for feature in features}
     for name in model.sensitivity:
         if name not in names:

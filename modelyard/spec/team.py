@@ -25,7 +25,7 @@ from modelyard.spec.base import (
     text,
     within,
 )
-from modelyard.spec.manifest import ColumnName, Manifest
+from modelyard.spec.manifest import ColumnName, Feature, Manifest
 
 _CORES = (0.05, 224)
 _MEBIBYTES = (64, 1_500_000)
@@ -265,7 +265,7 @@ class Access(Spec):
     """Who may use the model and its log, beyond the owners."""
 
     callers: tuple[Principal, ...] = ()
-    """Who may call the service or publish to its topic."""
+    """Who may call the service or publish to its topic. A REST model knows service accounts, not groups."""
     log_readers: tuple[Principal, ...] = ()
     """Who may read the prediction log, without protected features."""
     pii_readers: tuple[Principal, ...] = ()
@@ -383,6 +383,8 @@ class DeployedModel(Spec):
     spec: Model
     manifest: Manifest
     canary: Manifest | None = None
+    retired: tuple[Feature, ...] = ()
+    """Features of earlier versions, whose columns the prediction log keeps."""
 
     @property
     def name(self) -> str:

@@ -28,8 +28,9 @@ PREDICTION_USAGE = Table(
 def prediction_log(model: DeployedModel, names: ModelNames) -> Table:
     """Return the prediction-log table of `model`.
 
-    It has the features of the pinned version and of the canary. Features stand in a record, so that none
-    collides with a column of the log. Confidential and pii features and the caller carry policy tags.
+    It has the features of the pinned version, of the canary and of earlier versions. They stand in a record,
+    so that none collides with a column of the log. Confidential and pii features and the caller carry policy
+    tags.
 
     Raises:
         TableError: a feature or the prediction has another type in the canary than in the pinned version.
@@ -70,6 +71,16 @@ def prediction_log(model: DeployedModel, names: ModelNames) -> Table:
                 f"{model.manifest.version}; publish it as a model of its own"
             )
     assert prediction is not None
+    present = {name.lower() for name in features}
+    for feature in model.retired:
+        if feature.name.lower() not in present:
+            level = model.spec.sensitivity.get(feature.name, feature.sensitivity)
+            features[feature.name] = Column(
+                feature.name,
+                _type(feature.type),
+                _described(f"Of earlier versions. {feature.description}".strip(), feature.unit),
+                policy_tag=level if level.restricted else None,
+            )
     return Table(
         name=names.log_table,
         dataset="predictions",

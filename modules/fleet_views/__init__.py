@@ -73,8 +73,8 @@ class FleetViews(Construct):
                     use_legacy_sql=False,
                 ),
                 labels=dict(labels),
-                deletion_protection=True,
-                lifecycle={"prevent_destroy": True},
+                # A view holds no data.
+                deletion_protection=False,
                 # BigQuery checks a view's tables when it is made.
                 depends_on=[fleet.resource, *(tables[name][1] for name in sorted(view.reads))],
             )

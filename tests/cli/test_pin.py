@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.naming import Names
+from modelyard.spec.base import Sensitivity
 from modelyard.spec.load import load_environment, load_team
+from modelyard.tables import prediction_log
 from tests.cli.conftest import Run, publish_version, snapshot
 from tests.strategies import feature, manifest_document, signed
 
@@ -235,3 +238,70 @@ def test_digests_are_compared_not_trusted(modelyard: Run, registry: Path) -> Non
     document = manifest_document(version=4)
     path.write_text(json.dumps(signed({**document, "team": "pricing"})))
     assert "is the manifest of pricing/arrival-delay@4" in modelyard("pin", "flight-ops/arrival-delay@4").err
+
+
+RETIRED = "teams/flight-ops/arrival-delay.retired.json"
+
+
+def test_a_dropped_feature_stays_in_the_log_with_its_protection(
+    modelyard: Run, tree: Path, registry: Path
+) -> None:
+    restricted = feature("home", "string", sensitivity="confidential")
+    publish_version(registry, 4, features=[feature("distance"), restricted])
+    publish_version(registry, 5, features=[feature("distance")])
+    publish_version(registry, 6, features=[feature("distance"), restricted])
+    access = "    access: {pii_readers: []}\n"
+    (tree / TEAM).write_text(YAML + access, encoding="utf-8")
+
+    assert modelyard("pin", "flight-ops/arrival-delay@4").code == 0
+    assert modelyard("pin", "flight-ops/arrival-delay@5").code == 0
+    retired = json.loads((tree / RETIRED).read_text())["features"]
+    assert [(f["name"], f["sensitivity"]) for f in retired] == [
+        ("carrier", "internal"),
+        ("home", "confidential"),
+    ]
+    environment = load_environment(tree, "dev")
+    model = load_team(tree, "flight-ops", environment).models[0]
+    names = Names.of(environment).team("flight-ops").model(model.name)
+    table = prediction_log(model, names)
+    assert table.paths["features.home"].policy_tag is Sensitivity.CONFIDENTIAL
+    assert "features.carrier" in table.paths
+
+    # It comes back: its column is that of the pinned version again.
+    assert modelyard("pin", "flight-ops/arrival-delay@6").code == 0
+    assert [f["name"] for f in json.loads((tree / RETIRED).read_text())["features"]] == ["carrier"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"features": [feature("distance", "string"), feature("carrier", "string")]},
+            "Feature 'distance' is float64 in the prediction log and string in version 4",
+        ),
+        (
+            {"signature": {"features": [feature("a")], "prediction": {"name": "delay", "type": "string"}}},
+            "The prediction is float64 in the prediction log and string now",
+        ),
+    ],
+)
+def test_what_would_replace_the_log_is_refused(
+    modelyard: Run, tree: Path, registry: Path, changes: dict[str, object], says: str
+) -> None:
+    publish_version(registry, 4, **changes)
+    before = snapshot(tree)
+
+    told = modelyard("pin", "flight-ops/arrival-delay@4")
+
+    assert told.code == 2
+    assert says in told.err
+    assert snapshot(tree) == before
+
+
+def test_a_retired_feature_that_comes_back_with_another_type_is_a_problem(modelyard: Run, tree: Path) -> None:
+    document = {"format": "modelyard.retired/1", "features": [feature("distance", "bool")]}
+    (tree / RETIRED).write_text(json.dumps(document), encoding="utf-8")
+    told = modelyard("validate")
+    assert told.code == 2
+    assert "arrival-delay.retired.json:1:" in told.out + told.err
+    assert "features[0].type: Feature 'distance' is bool in the prediction log" in told.out + told.err

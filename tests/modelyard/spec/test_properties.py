@@ -147,7 +147,7 @@ RICH_TEAM = team_document(
             "label": {"table": "a.b", "key": "k", "column": "c", "delay": "1d"},
             "impact": {"kpi": "x", "unit_value": 1, "currency": "EUR", "stakeholders": ["a@example.com"]},
             "monitors": {"drift": {"enabled": True, "threshold": 0.1, "severity": "error", "window": "1d"}},
-            "access": {"callers": ["group:a@example.com"]},
+            "access": {"callers": ["serviceAccount:a@example-a.iam.gserviceaccount.com"]},
         },
     ],
     defaults={"batch": {"schedule": "0 3 * * *", "shards": 3}, "streaming": {"retention": "1d"}},
