@@ -12,7 +12,7 @@ from plan_review.changes import Change, StackPlan, at
 from plan_review.fleet import EnvironmentFacts, Fleet
 
 _STACK = re.compile(
-    r"(?P<environment>[a-z][a-z0-9]*)-(?:team-(?P<team>[a-z0-9-]+)|foundation|platform|cluster|catalog|operations)"
+    r"(?P<environment>[a-z][a-z0-9]*)-(?:(?:team|tenant)-(?P<team>[a-z0-9-]+)|foundation|platform|cluster|catalog|operations)"
 )
 _SHARED = frozenset(("shared", ""))
 

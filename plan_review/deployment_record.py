@@ -1,11 +1,12 @@
 """Records a deployment: who, when, approved by whom, commit, stacks, model versions and the plan's digest.
 
-The row has the columns of `modelyard.tables`' `deployments`. It goes to BigQuery, or, where there is no cloud,
-to a file of JSON lines or a DuckDB database.
+The row has the columns of `deployments` in `modelyard.tables`. It goes to BigQuery, or, where there is no
+cloud, to a file of JSON lines or a DuckDB database.
 """
 
 import datetime
 import hashlib
+import importlib
 import json
 import re
 from collections.abc import Sequence
@@ -161,7 +162,7 @@ def to_lines(row: Row, path: Path) -> str:
 
 
 def to_duckdb(row: Row, path: Path) -> str:
-    """Insert the row into a DuckDB database, unless it is there already; make the table where it is missing."""
+    """Insert the row into a DuckDB database, unless it is there; make the table where it is missing."""
     try:
         import duckdb
     except ImportError:
@@ -191,7 +192,7 @@ def to_duckdb(row: Row, path: Path) -> str:
 def to_bigquery(row: Row, facts: EnvironmentFacts) -> str:
     """Insert the row into the environment's table, with the identity that is at hand."""
     try:
-        from google.cloud import bigquery
+        bigquery = importlib.import_module("google.cloud.bigquery")
     except ImportError:
         mend = "Install it: pip install google-cloud-bigquery; or write a file with --to deployments.jsonl."
         raise ReviewError("google-cloud-bigquery", "this package is not installed.", mend) from None

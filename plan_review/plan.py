@@ -18,7 +18,9 @@ MAX_BYTES = 1 << 30
 SHOW = "Make it with `terraform show -json tfplan > plan.json`."
 _NULL = msgspec.Raw(b"null")
 _FALSE = msgspec.Raw(b"false")
-_STACK_ID = re.compile(r"[a-z][a-z0-9]*-(foundation|platform|cluster|catalog|operations|team-[a-z0-9-]+)")
+_STACK_ID = re.compile(
+    r"[a-z][a-z0-9]*-(foundation|platform|cluster|catalog|operations|(team|tenant)-[a-z0-9-]+)"
+)
 
 
 class ChangeBody(msgspec.Struct, frozen=True):
@@ -220,13 +222,14 @@ def stack_of(path: Path, document: Document) -> str:
 
 
 def _stack_by_labels(document: Document) -> str | None:
-    """Return the team stack whose labels most resources of the plan carry."""
+    """Return the stack of the team whose labels most resources of the plan carry."""
     votes: dict[str, int] = {}
+    kind = "tenant" if any(r.type == "google_project" for r in document.resource_changes) else "team"
     for resource in document.resource_changes[:200]:
         for raw in (resource.change.after, resource.change.before):
             labels = _labels(raw)
             if labels and labels.get("team") not in (None, "platform") and labels.get("environment"):
-                stack = f"{labels['environment']}-team-{labels['team']}"
+                stack = f"{labels['environment']}-{kind}-{labels['team']}"
                 votes[stack] = votes.get(stack, 0) + 1
                 break
     return max(votes, key=lambda stack: votes[stack]) if votes else None

@@ -207,8 +207,8 @@ def _metric(manifest: Mapping[str, Any]) -> tuple[str, bool, float | None]:
     primary = str(at(manifest, "metrics.primary", ""))
     values = at(manifest, "metrics.values", {})
     value = values.get(primary) if isinstance(values, Mapping) else None
-    usable = isinstance(value, int | float) and not isinstance(value, bool)
-    return primary, at(manifest, "metrics.higher_is_better") is True, float(value) if usable else None
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return primary, at(manifest, "metrics.higher_is_better") is True, number
 
 
 def _all_packages(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -17,8 +17,6 @@ from plan_review.fleet import Fleet
 
 PRODUCT = Path(__file__).resolve().parent.parent
 ROOMS = ("foundation", "platform", "cluster", "catalog", "operations")
-# Stacks that know every team's name and cost centre.
-_KNOW_TEAMS = ("foundation", "cluster")
 _TIMEOUT_SECONDS = 1800
 # The stacks of a checkout may be anyone's code: it gets no credentials of whoever reviews it.
 _CREDENTIALS = re.compile(
@@ -54,7 +52,11 @@ def stack_ids(fleet: Fleet) -> list[str]:
         for environment in fleet.environments.values()
         for name in (
             *(environment.names.stack(room) for room in ROOMS),
-            *(environment.names.team(team).stack for team in fleet.teams),
+            *(
+                stack
+                for team in fleet.teams
+                for stack in (environment.names.team(team).tenant_stack, environment.names.team(team).stack)
+            ),
         )
     ]
 
@@ -70,13 +72,13 @@ def affected(base: Fleet, head: Fleet, files: Iterable[str]) -> set[str]:
         if parts[0] == "environments" and len(parts) == 2:
             found |= {stack for stack in everything if stack.startswith(f"{Path(path).stem}-")}
         if parts[0] == "teams" and len(parts) > 2:
-            found |= {stack for stack in everything if stack.endswith(f"-team-{parts[1]}")}
+            kinds = ["team"]
+            # What a team has before its models knows its name and cost centre alone.
             if _known_differently(base, head, parts[1]):
-                found |= {
-                    stack
-                    for stack in everything
-                    if stack.rpartition("-")[2] in _KNOW_TEAMS and "-team-" not in stack
-                }
+                kinds.append("tenant")
+            found |= {
+                stack for stack in everything if any(stack.endswith(f"-{kind}-{parts[1]}") for kind in kinds)
+            }
     return found
 
 

@@ -89,7 +89,8 @@ def source_of(finding: Finding) -> str:
     """Return the file that a person would edit to mend a finding."""
     if finding.source:
         return finding.source
-    if "-team-" in finding.stack:
-        return f"teams/{finding.stack.partition('-team-')[2]}/team.yaml"
+    for kind in ("-team-", "-tenant-"):
+        if kind in finding.stack:
+            return f"teams/{finding.stack.partition(kind)[2]}/team.yaml"
     environment = finding.environment or finding.stack.partition("-")[0]
     return f"environments/{environment}.yaml"
