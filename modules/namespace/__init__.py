@@ -39,10 +39,10 @@ from cdktf_cdktf_provider_kubernetes.role_binding_v1 import (
 )
 from constructs import Construct
 
+from modules.gateway import ACCESS_LABEL
+from modules.network import HEALTH_CHECKS
 from modules.workload import HTTP_PORT
 
-# Where load balancers probe from; documented by Google and the same everywhere.
-HEALTH_CHECKS = ("35.191.0.0/16", "130.211.0.0/22")
 # restricted.googleapis.com and private.googleapis.com: Google's APIs without the internet.
 GOOGLE_APIS = ("199.36.153.4/30", "199.36.153.8/30")
 METADATA_SERVER = ("169.254.169.252/32", "169.254.169.254/32")
@@ -93,7 +93,7 @@ class TeamNamespace(Construct):
         enforced = {
             "pod-security.kubernetes.io/enforce": "restricted",
             "pod-security.kubernetes.io/warn": "restricted",
-            "modelyard.dev/gateway-access": "true",
+            ACCESS_LABEL: "true",
         }
         self.resource = NamespaceV1(
             self, "namespace", metadata=NamespaceV1Metadata(name=name, labels={**labels, **enforced})
