@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cdktf import App
+from constructs import Construct
 
 from modelyard.naming import Names
 from modelyard.spec.environment import Environment
@@ -22,8 +23,16 @@ from stacks.foundation import FoundationStack
 from stacks.operations import OperationsStack
 from stacks.platform import PlatformStack
 from stacks.team import TeamStack
+from stacks.tenant import TenantStack
 
-ROOMS = ("foundation", "platform", "cluster", "catalog", "operations")
+# The stacks that an environment's teams share.
+ROOMS: Mapping[str, Callable[[Construct, Environment], BaseStack]] = {
+    "foundation": FoundationStack,
+    "platform": PlatformStack,
+    "cluster": ClusterStack,
+    "catalog": CatalogStack,
+    "operations": OperationsStack,
+}
 # What a stack needs deployed before it; the first deployment goes in this order.
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "foundation": (),
@@ -31,7 +40,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "cluster": ("platform",),
     "catalog": ("foundation",),
     "operations": ("cluster", "catalog"),
-    "team": ("cluster", "catalog"),
+    "tenant": ("cluster",),
+    "team": ("catalog",),  # and the tenant stack of the same team
 }
 
 
@@ -42,14 +52,14 @@ class Selection:
     Args:
         environment: the environment.
         rooms: selected shared stacks.
-        teams: teams whose stacks are selected.
-        tenants: name and cost centre of every team, where a selected stack makes their projects or access.
+        tenants: teams whose tenant stacks are selected.
+        teams: teams whose own stacks are selected.
     """
 
     environment: Environment
     rooms: frozenset[str]
+    tenants: tuple[DeployedTeam, ...]
     teams: tuple[DeployedTeam, ...]
-    tenants: tuple[tuple[str, str], ...]
 
 
 def select(root: Path, patterns: Sequence[str]) -> list[Selection]:
@@ -73,7 +83,7 @@ def select(root: Path, patterns: Sequence[str]) -> list[Selection]:
                 problems += error.problems
     if problems:
         raise SpecError(problems)
-    if not any(selection.rooms or selection.teams for selection in selections):
+    if not any(s.rooms or s.tenants or s.teams for s in selections):
         there = ", ".join(f"{name}-*" for name in known)
         message = f"no stack matches {', '.join(patterns) or 'nothing'}; there are {there}"
         raise SpecError([Problem("MODELYARD_STACKS", 1, 1, "", message)])
@@ -88,20 +98,20 @@ def _select(root: Path, environment: Environment, patterns: Sequence[str]) -> Se
 
     rooms = frozenset(room for room in ROOMS if wanted(names.stack(room)))
     teams = team_names(root)
+    tenants = [team for team in teams if wanted(names.team(team).tenant_stack)]
     chosen = [team for team in teams if wanted(names.team(team).stack)]
-    # The shared stacks know names and cost centres only, so a changed model changes its team's stack alone.
-    everyone = bool(rooms & {"foundation", "cluster"})
     loaded: dict[str, DeployedTeam] = {}
     problems: list[Problem] = []
-    for team in teams if everyone else chosen:
+    for team in sorted({*tenants, *chosen}):
         try:
             loaded[team] = load_team(root, team, environment)
         except SpecError as error:
             problems += error.problems
     if problems:
         raise SpecError(problems)
-    tenants = tuple((name, team.cost_center) for name, team in loaded.items()) if everyone else ()
-    return Selection(environment, rooms, tuple(loaded[team] for team in chosen), tenants)
+    return Selection(
+        environment, rooms, tuple(loaded[team] for team in tenants), tuple(loaded[team] for team in chosen)
+    )
 
 
 def _may_match(pattern: str, environment: str) -> bool:
@@ -119,22 +129,19 @@ def build(app: App, selection: Selection) -> None:
     Raises:
         SpecError: a team's `stack.py` is wrong.
     """
-    environment, rooms, tenants = selection.environment, selection.rooms, selection.tenants
-    stacks: dict[str, BaseStack] = {}
-    if "foundation" in rooms:
-        stacks["foundation"] = FoundationStack(app, environment, tenants)
-    if "platform" in rooms:
-        stacks["platform"] = PlatformStack(app, environment)
-    if "cluster" in rooms:
-        stacks["cluster"] = ClusterStack(app, environment, tenants)
-    if "catalog" in rooms:
-        stacks["catalog"] = CatalogStack(app, environment)
-    if "operations" in rooms:
-        stacks["operations"] = OperationsStack(app, environment)
+    environment = selection.environment
+    stacks: dict[str, BaseStack] = {
+        room: make(app, environment) for room, make in ROOMS.items() if room in selection.rooms
+    }
     needs = [(stack, NEEDS[room]) for room, stack in stacks.items()]
-    needs += [(TeamStack(app, environment, team), NEEDS["team"]) for team in selection.teams]
-    for stack, rooms_before in needs:
-        for room in rooms_before:
+    for team in selection.tenants:
+        tenant = TenantStack(app, environment, team.team, team.cost_center)
+        stacks[f"tenant-{team.team}"] = tenant
+        needs.append((tenant, NEEDS["tenant"]))
+    for team in selection.teams:
+        needs.append((TeamStack(app, environment, team), (f"tenant-{team.team}", *NEEDS["team"])))
+    for stack, before in needs:
+        for room in before:
             if room in stacks:
                 stack.add_dependency(stacks[room])
 

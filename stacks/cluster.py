@@ -1,13 +1,11 @@
-"""What the platform has inside the cluster: gateway, scraping, admission policies, each team's access."""
-
-from collections.abc import Sequence
+"""What the platform has inside the cluster: gateway, scraping, admission policies, roles, people's access."""
 
 from constructs import Construct
 
 from modelyard.naming import Names, labels
 from modelyard.spec.environment import Environment
 from modules.admission import WorkloadAdmission
-from modules.cluster_access import READER, VIEW, ClusterRoles, GroupAccess, TeamAccess
+from modules.cluster_access import READER, VIEW, ClusterRoles, GroupAccess
 from modules.gateway import Gateway
 from modules.kubernetes import provider
 from modules.metrics_adapter import MetricsAdapter
@@ -22,10 +20,9 @@ class ClusterStack(BaseStack):
     Args:
         scope: the app.
         environment: the environment deployed to.
-        teams: name and cost centre of each team.
     """
 
-    def __init__(self, scope: Construct, environment: Environment, teams: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, scope: Construct, environment: Environment) -> None:
         names = Names.of(environment)
         super().__init__(scope, names.stack("cluster"), environment)
         shared = labels(environment.environment, "platform", environment.cost_center)
@@ -64,11 +61,3 @@ class ClusterStack(BaseStack):
             labels=shared,
             depends_on=roles,
         )
-        for team, cost_center in teams:
-            TeamAccess(
-                self,
-                f"team-{team}",
-                names=names.team(team),
-                labels=labels(environment.environment, team, cost_center),
-                depends_on=roles,
-            )

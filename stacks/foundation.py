@@ -1,6 +1,4 @@
-"""What everything else stands on: network, keys, registry, artefacts, audit, and a project for each team."""
-
-from collections.abc import Sequence
+"""What everything else stands on: network, keys, registry, artefacts, audit, federation."""
 
 from constructs import Construct
 
@@ -15,7 +13,6 @@ from modules.keys import Keys
 from modules.network import Network
 from modules.project_access import ProjectAccess
 from modules.services import Services
-from modules.tenant import PURPOSES, Shared, Tenant
 from stacks.base import BaseStack
 
 SERVICES = (
@@ -63,15 +60,14 @@ GATEWAY_ROLES = ("roles/gkehub.gatewayReader", "roles/gkehub.viewer")
 
 
 class FoundationStack(BaseStack):
-    """The foundation of an environment and its teams; platform engineers apply it with their own credentials.
+    """The foundation of an environment; platform engineers apply it with their own credentials.
 
     Args:
         scope: the app.
         environment: the environment deployed to.
-        teams: name and cost centre of each team.
     """
 
-    def __init__(self, scope: Construct, environment: Environment, teams: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, scope: Construct, environment: Environment) -> None:
         names = Names.of(environment)
         super().__init__(scope, names.stack("foundation"), environment)
         shared = labels(environment.environment, "platform", environment.cost_center)
@@ -94,7 +90,7 @@ class FoundationStack(BaseStack):
             ),
         )
         ImageRegistry(self, "images", names=names, labels=shared, depends_on=keys.use.of("artifacts"))
-        store = ArtifactStore(
+        ArtifactStore(
             self,
             "artifacts",
             names=names,
@@ -111,7 +107,7 @@ class FoundationStack(BaseStack):
         )
         AuditTrail(self, "audit", names=names, project=names.project, depends_on=[logs.bucket])
         ImagePolicy(self, "image-policy", names=names, depends_on=services.of("binaryauthorization"))
-        ci = Federation(
+        Federation(
             self,
             "ci",
             names=names,
@@ -120,24 +116,6 @@ class FoundationStack(BaseStack):
             depends_on=services.of("iam", "iamcredentials", "sts"),
         )
         self._people()
-        needed = Shared(
-            identities=[ci.pool],
-            artifacts=[store.bucket, store.policy_reader],
-            keys=[keys.keys[purpose] for purpose in PURPOSES],
-            logs=[logs.bucket],
-        )
-        for team, cost_center in teams:
-            Tenant(
-                self,
-                f"team-{team}",
-                names=names.team(team),
-                labels=labels(environment.environment, team, cost_center),
-                parent=environment.tenants.parent,
-                billing_account=environment.tenants.billing_account,
-                repository=environment.ci.repository,
-                state_bucket=environment.state.bucket,
-                shared=needed,
-            )
 
     def _people(self) -> None:
         for persona, roles in PERSONAS.items():

@@ -224,8 +224,13 @@ class TeamNames:
 
     @property
     def stack(self) -> str:
-        """Stack id."""
+        """Id of the team's own stack."""
         return f"{self.environment.environment}-team-{self.team}"
+
+    @property
+    def tenant_stack(self) -> str:
+        """Id of the platform's stack that makes the team's project, identities and access."""
+        return f"{self.environment.environment}-tenant-{self.team}"
 
     @property
     def project(self) -> str:

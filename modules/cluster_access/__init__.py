@@ -149,7 +149,8 @@ class TeamAccess(Construct):
 
     The deployer makes the namespace itself, so its role is one for the whole cluster. The admission policy
     that confines it is there before the role is given: requests of this identity for any other namespace are
-    refused, as are a namespace with unrestricted pods and a route outside the team's own path.
+    refused, as are a namespace with unrestricted pods and a route outside the team's own path. The roles are
+    those that `ClusterRoles` makes in the cluster's own stack.
 
     Example:
         ```python
@@ -169,7 +170,6 @@ class TeamAccess(Construct):
         construct_id: id in the parent.
         names: names of the team.
         labels: labels of policy and bindings.
-        depends_on: what must be there before: the roles.
     """
 
     def __init__(
@@ -179,7 +179,6 @@ class TeamAccess(Construct):
         *,
         names: TeamNames,
         labels: Mapping[str, str],
-        depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         policy = AdmissionPolicy(
@@ -192,9 +191,9 @@ class TeamAccess(Construct):
             conditions={"deployer": f"request.userInfo.username == '{names.identity('deployer')}'"},
             rules=confinement(names),
         )
-        roles = {
-            "deployer": (DEPLOYER, [*depends_on, policy.binding]),
-            "planner": (PLANNER, depends_on),
+        roles: dict[str, tuple[str, list[ITerraformDependable]]] = {
+            "deployer": (DEPLOYER, [policy.binding]),
+            "planner": (PLANNER, []),
         }
         for purpose, (role, before) in roles.items():
             subject = {"kind": "User", "name": names.identity(purpose)}

@@ -1,9 +1,7 @@
 """A team's own project, and the identities that plan and deploy the team's stack in it and nowhere else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from cdktf import ITerraformDependable
 from cdktf_cdktf_provider_google.monitoring_monitored_project import MonitoringMonitoredProject
 from cdktf_cdktf_provider_google.project import Project
 from cdktf_cdktf_provider_google.project_iam_custom_role import ProjectIamCustomRole
@@ -119,22 +117,10 @@ SHARED_ROLES = {"planner": "roles/gkehub.gatewayReader", "deployer": "roles/gkeh
 PURPOSES = ("bigquery", "pubsub")
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What of the environment a tenant needs to be there first, for Terraform's order."""
-
-    identities: Sequence[ITerraformDependable] = ()
-    """The workload identity pool."""
-    artifacts: Sequence[ITerraformDependable] = ()
-    """The bucket of artefacts, and the role on its folders."""
-    keys: Sequence[ITerraformDependable] = ()
-    logs: Sequence[ITerraformDependable] = ()
-    """The log bucket."""
-
-
 class Tenant(Construct):
     """A team's project: its identities, their roles, its use of the keys, its audit trail and metrics scope.
 
+    It is made after the environment's foundation, whose pool, keys, log bucket and artefact bucket it uses.
     Whoever may deploy the team's stack can change nothing of another team: writing roles stand on the team's
     project, on its folder of artefacts and on the folder of its stack's state, and nowhere else.
 
@@ -161,7 +147,6 @@ class Tenant(Construct):
         billing_account: billing account that pays.
         repository: `owner/name` of the repository whose workflows plan and deploy.
         state_bucket: bucket of the Terraform states; None: states are local files.
-        shared: what of the environment must be there before.
     """
 
     def __init__(
@@ -175,7 +160,6 @@ class Tenant(Construct):
         billing_account: str,
         repository: str,
         state_bucket: str | None,
-        shared: Shared = Shared(),
     ) -> None:
         super().__init__(scope, construct_id)
         self._names = names
@@ -203,7 +187,7 @@ class Tenant(Construct):
             project=names.project,
             repository=repository,
             deploys=names.stack,
-            depends_on=[*services.of("iam"), *shared.identities],
+            depends_on=services.of("iam"),
         )
         for purpose, roles, permissions in (
             ("deployer", DEPLOYER_ROLES, DEPLOYER_PERMISSIONS),
@@ -212,7 +196,7 @@ class Tenant(Construct):
             self._own_access(purpose, roles, permissions)
             self._shared_access(purpose)
         self._delegated_grants()
-        self._folders(state_bucket, shared.artifacts)
+        self._folders(state_bucket)
         KeyUse(
             self,
             "keys",
@@ -220,7 +204,7 @@ class Tenant(Construct):
             project=names.project,
             project_number=self.project.number,
             purposes=PURPOSES,
-            depends_on=[*services.of(*PURPOSES), *shared.keys],
+            depends_on=services.of(*PURPOSES),
         )
         AuditTrail(
             self,
@@ -228,7 +212,7 @@ class Tenant(Construct):
             names=names.environment,
             # By reference, which also shows policy checks that this project is audited.
             project=self.project.project_id,
-            depends_on=[*services.of("logging"), *shared.logs],
+            depends_on=services.of("logging"),
         )
         # The team's alert policies stand in its project and read the shared cluster's series through this.
         MonitoringMonitoredProject(
@@ -306,13 +290,8 @@ class Tenant(Construct):
             depends_on=self._identities.accounts,
         )
 
-    def _folders(self, state_bucket: str | None, store: Sequence[ITerraformDependable]) -> None:
-        ArtifactFolder(
-            self,
-            "artifacts",
-            names=self._names,
-            depends_on=[*self._identities.accounts, *store],
-        )
+    def _folders(self, state_bucket: str | None) -> None:
+        ArtifactFolder(self, "artifacts", names=self._names, depends_on=self._identities.accounts)
         if state_bucket:
             StateFolder(
                 self,

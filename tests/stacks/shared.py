@@ -1,4 +1,4 @@
-"""The shared stacks of two environments that differ in all that changes them, and how tests look at them.
+"""The platform's stacks of two environments that differ in all that changes them, and how tests look at them.
 
 `dev` is Autopilot with data in a multi-region and its state in a bucket. `std` is Standard with a GPU pool,
 data in the region and local state. `python -m tests.stacks.shared <folder>` synthesizes them.
@@ -15,7 +15,8 @@ from modelyard.spec.environment import Environment, Images
 
 ROOT = Path(__file__).parents[2]
 TEAMS = (("flight-ops", "4711"), ("pricing", "4712"))
-STACKS = ("foundation", "platform", "cluster")
+STACKS = ("foundation", "platform", "cluster", *(f"tenant-{team}" for team, _ in TEAMS))
+TENANTS = [(environment, team) for environment in ("dev", "std") for team, _ in TEAMS]
 HASH = "sha256:" + 64 * "0"
 
 
@@ -93,6 +94,14 @@ def of_type(document: Mapping[str, Any], type_: str) -> dict[str, dict[str, Any]
     }
 
 
+def logs_all_data_access(configuration: Mapping[str, Any]) -> None:
+    """Check that a project's audit configuration covers all services and exempts nobody."""
+    assert configuration["service"] == "allServices"
+    kinds = {log["log_type"] for log in configuration["audit_log_config"]}
+    assert kinds == {"ADMIN_READ", "DATA_READ", "DATA_WRITE"}
+    assert not any("exempted_members" in log for log in configuration["audit_log_config"])
+
+
 def main(out: str) -> None:
     """Synthesize into `out`."""
     from modules.bindings import install
@@ -103,12 +112,15 @@ def main(out: str) -> None:
     from stacks.cluster import ClusterStack
     from stacks.foundation import FoundationStack
     from stacks.platform import PlatformStack
+    from stacks.tenant import TenantStack
 
     app = App(outdir=out)
     for each in (environment(), standard()):
-        FoundationStack(app, each, TEAMS)
+        FoundationStack(app, each)
         PlatformStack(app, each)
-        ClusterStack(app, each, TEAMS)
+        ClusterStack(app, each)
+        for team, cost_center in TEAMS:
+            TenantStack(app, each, team, cost_center)
     app.synth()
 
 

@@ -9,11 +9,13 @@ import pytest
 from tests.stacks.conftest import Documents
 from tests.stacks.fleet import ROOT, copy_tree, run_app, synthesized
 
+ENVIRONMENTS = ("dev", "local", "prod", "staging")
 LOCAL = ["foundation", "platform", "cluster", "catalog", "operations"]
 
 
 def test_all_stacks_of_all_environments(fleet_documents: Documents) -> None:
-    teams = [f"team-{path.parent.name}" for path in (ROOT / "teams").glob("*/team.yaml")]
+    names = [path.parent.name for path in (ROOT / "teams").glob("*/team.yaml")]
+    teams = [f"{room}-{name}" for room in ("tenant", "team") for name in names]
     environments = [path.stem for path in (ROOT / "environments").glob("*.yaml")]
     expected = {f"{environment}-{room}" for environment in environments for room in [*LOCAL, *teams]}
     assert set(fleet_documents) == expected
@@ -26,7 +28,9 @@ def test_order_of_deployment(fleet_out: Path) -> None:
     assert needs["local-platform"] == {"local-foundation"}
     assert needs["local-cluster"] == {"local-platform"}
     assert needs["local-catalog"] == {"local-foundation"}
-    assert needs["local-operations"] == needs["local-team-pricing"] == {"local-cluster", "local-catalog"}
+    assert needs["local-operations"] == {"local-cluster", "local-catalog"}
+    assert needs["local-tenant-pricing"] == {"local-cluster"}
+    assert needs["local-team-pricing"] == {"local-tenant-pricing", "local-catalog"}
     assert not {name for name, others in needs.items() if any(o[:3] != name[:3] for o in others)}
 
 
@@ -40,7 +44,7 @@ def test_one_stack_alone_is_the_same_as_among_all(tmp_path: Path, fleet_document
 def test_no_stack_reads_the_state_of_another(fleet_documents: Documents) -> None:
     for name, document in fleet_documents.items():
         assert "terraform_remote_state" not in json.dumps(document), name
-        if "-team-" in name:
+        if name.split("-")[1] == "team":
             assert set(document["data"]) == {"google_project"}, name
 
 
@@ -64,23 +68,42 @@ def test_a_change_of_one_team_changes_its_stack_alone(tmp_path: Path, fleet_docu
     assert changed == {"local-team-flight-ops"}
 
 
-def test_a_new_team_changes_what_makes_its_project_and_access(
+def test_a_team_that_leaves_or_comes_changes_no_other_stack(
     tmp_path: Path, fleet_documents: Documents
 ) -> None:
     root = copy_tree(tmp_path)
     shutil.rmtree(root / "teams" / "pricing")
 
+    without = synthesized(tmp_path / "out", "local-*", root)
+
+    pricing = {"local-tenant-pricing", "local-team-pricing"}
+    assert without == {
+        name: document
+        for name, document in fleet_documents.items()
+        if name.startswith("local-") and name not in pricing
+    }
+
+
+def test_a_changed_cost_center_changes_the_stacks_of_the_team_alone(
+    tmp_path: Path, fleet_documents: Documents
+) -> None:
+    root = copy_tree(tmp_path)
+    path = root / "teams" / "flight-ops" / "team.yaml"
+    path.write_text(path.read_text().replace('cost_center: "4711"', 'cost_center: "4799"'))
+
     after = synthesized(tmp_path / "out", "local-*", root)
 
     changed = {name for name, document in after.items() if document != fleet_documents[name]}
-    assert changed == {"local-foundation", "local-cluster"}
+    assert changed == {"local-tenant-flight-ops", "local-team-flight-ops"}
 
 
 @pytest.mark.parametrize(
     ("patterns", "expected"),
     [
         ("local-team-*", {"local-team-fleet-care", "local-team-flight-ops", "local-team-pricing"}),
-        ("*-catalog", {f"{name}-catalog" for name in ("dev", "local", "prod", "staging")}),
+        ("dev-tenant-*", {"dev-tenant-fleet-care", "dev-tenant-flight-ops", "dev-tenant-pricing"}),
+        ("*-pricing", {f"{name}-{room}-pricing" for name in ENVIRONMENTS for room in ("team", "tenant")}),
+        ("*-catalog", {f"{name}-catalog" for name in ENVIRONMENTS}),
         ("local-platform, dev-platform", {"local-platform", "dev-platform"}),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from modules.keys import AGENTS
-from tests.stacks.shared import TEAMS, of_type
+from tests.stacks.shared import logs_all_data_access, of_type
 
 Documents = dict[str, dict[str, Any]]
 FOUNDATIONS = pytest.mark.parametrize("stack", ["dev-foundation", "std-foundation"])
@@ -124,39 +124,18 @@ def test_images_are_scanned_immutable_and_the_only_ones_admitted(documents: Docu
 
 
 @FOUNDATIONS
-def test_every_project_logs_data_access_into_the_environments_bucket(
+def test_data_access_is_logged_into_a_bucket_with_a_key_and_a_retention(
     documents: Documents, stack: str
 ) -> None:
-    configurations = of_type(documents[stack], "google_project_iam_audit_config")
-    sinks = of_type(documents[stack], "google_logging_project_sink")
-    wanted = {"audit", *(f"team-{team}/audit" for team, _ in TEAMS)}
+    (configuration,) = of_type(documents[stack], "google_project_iam_audit_config").values()
+    (sink,) = of_type(documents[stack], "google_logging_project_sink").values()
 
-    assert set(configurations) == {f"{path}/data-access" for path in wanted}
-    assert set(sinks) == {f"{path}/sink" for path in wanted}
-    for configuration in configurations.values():
-        assert configuration["service"] == "allServices"
-        kinds = {log["log_type"] for log in configuration["audit_log_config"]}
-        assert kinds == {"ADMIN_READ", "DATA_READ", "DATA_WRITE"}
-        assert not any("exempted_members" in log for log in configuration["audit_log_config"])
-    assert len({sink["destination"] for sink in sinks.values()}) == 1
+    assert configuration["project"] == sink["project"] == documents[stack]["provider"]["google"][0]["project"]
+    logs_all_data_access(configuration)
+    assert sink["destination"].endswith("/locations/europe-west4/buckets/modelyard-audit")
     bucket = of_type(documents[stack], "google_logging_project_bucket_config")["audit-logs/bucket"]
     assert bucket["retention_days"] == 400
     assert bucket["cmek_settings"]["kms_key_name"].endswith("/cryptoKeys/logs")
-
-
-@FOUNDATIONS
-def test_tenant_projects_are_protected_and_without_a_default_network(
-    documents: Documents, stack: str
-) -> None:
-    projects = of_type(documents[stack], "google_project")
-    assert set(projects) == {f"team-{team}/project" for team, _ in TEAMS}
-    for project in projects.values():
-        assert project["deletion_policy"] == "PREVENT"
-        assert project["lifecycle"]["prevent_destroy"] is True
-        assert project["auto_create_network"] is False
-        assert ("folder_id" in project) != ("org_id" in project)
-    labels = projects["team-flight-ops/project"]["labels"]
-    assert (labels["team"], labels["cost_center"]) == ("flight-ops", "4711")
 
 
 @FOUNDATIONS
@@ -168,13 +147,6 @@ def test_only_the_repository_is_trusted_and_deploying_needs_ref_and_environment(
     assert provider["attribute_mapping"]["attribute.deploys"] == (
         "assertion.ref == 'refs/heads/main' && has(assertion.environment) ? assertion.environment : 'nothing'"
     )
-    users = of_type(documents[stack], "google_service_account_iam_member")
-    prefix = stack.split("-")[0]
-    for team, _ in TEAMS:
-        planner = users[f"team-{team}/identities/planner-users"]["member"]
-        deployer = users[f"team-{team}/identities/deployer-users"]["member"]
-        assert planner.endswith("/attribute.repository/example/models")
-        assert deployer.endswith(f"/attribute.deploys/{prefix}-team-{team}")
 
 
 def test_no_key_no_basic_role_nobody_from_outside(documents: Documents) -> None:

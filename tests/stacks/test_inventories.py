@@ -21,7 +21,7 @@ def test_stack_is_as_its_inventory_says(path: Path, fleet_documents: Documents) 
 
 def test_every_room_has_an_inventory() -> None:
     rooms = {path.stem.removeprefix("local-") for path in PATHS if path.stem.startswith("local-")}
-    teams = {"team-fleet-care", "team-flight-ops", "team-pricing"}
+    teams = {"team-fleet-care", "team-flight-ops", "team-pricing", "tenant-flight-ops"}
     assert rooms == {"foundation", "platform", "cluster", "catalog", "operations"} | teams
 
 

@@ -11,10 +11,10 @@ from cel import evaluate
 from modelyard.naming import Names
 from modules.cluster_access import DEPLOYER, PLANNER, READER, TEAM_KINDS, WRITE, confinement
 from modules.tenant import GRANTABLE_ROLES
-from tests.stacks.shared import TEAMS, environment, of_type
+from tests.stacks.shared import TEAMS, TENANTS, environment, of_type
 
 Documents = dict[str, dict[str, Any]]
-FOUNDATIONS = pytest.mark.parametrize("stack", ["dev-foundation", "std-foundation"])
+EACH = pytest.mark.parametrize(("name", "team"), TENANTS)
 # The way to the cluster's API, where the cluster's own rules decide; it writes nothing by itself.
 TRANSPORT = {"roles/gkehub.gatewayEditor", "roles/gkehub.gatewayReader"}
 NAMES = Names.of(environment())
@@ -30,90 +30,99 @@ def grants(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]
                 yield type_, path, resource
 
 
-@FOUNDATIONS
+@EACH
 def test_writing_roles_of_a_team_stand_in_its_own_project_and_folders_alone(
-    documents: Documents, stack: str
+    documents: Documents, name: str, team: str
 ) -> None:
+    document = documents[f"{name}-tenant-{team}"]
     seen = set()
-    for type_, path, grant in grants(documents[stack]):
+    for type_, _, grant in grants(document):
         seen.add(type_)
-        team = path.split("/")[0].removeprefix("team-")
         project = grant["member"].split("@")[1].split(".")[0]
-        assert project.endswith(f"-{team}"), "an identity of one team is granted something in another's part"
+        assert project == f"example-{name}-{team}", "a team's stack grants something to another's identity"
         if type_ == "google_project_iam_member":
             assert grant["project"] == project or grant["role"] in TRANSPORT
         else:
             assert type_ == "google_storage_managed_folder_iam_member"
             folder = grant["managed_folder"].strip("${}").removesuffix(".name").split(".")[1]
-            name = documents[stack]["resource"]["google_storage_managed_folder"][folder]["name"]
-            assert name in (f"{team}/", f"{stack.split('-')[0]}-team-{team}/")
+            made = document["resource"]["google_storage_managed_folder"][folder]["name"]
+            assert made in (f"{team}/", f"{name}-team-{team}/")
     assert seen == {"google_project_iam_member", "google_storage_managed_folder_iam_member"}
 
 
-@FOUNDATIONS
-def test_planners_only_read(documents: Documents, stack: str) -> None:
+def test_shared_stacks_grant_nothing_to_a_team(documents: Documents) -> None:
+    for stack, document in documents.items():
+        if "-tenant-" not in stack:
+            assert not list(grants(document)), stack
+
+
+@EACH
+def test_planners_only_read(documents: Documents, name: str, team: str) -> None:
+    document = documents[f"{name}-tenant-{team}"]
     reading = re.compile(r"[Vv]iewer$|[Rr]eader$|[Rr]eviewer$|[Rr]eader\}?$|serviceUsageConsumer$")
-    custom = of_type(documents[stack], "google_project_iam_custom_role")
-    for _, path, grant in grants(documents[stack]):
-        if "-planner@" not in grant["member"] and "@" in grant["member"]:
+    custom = of_type(document, "google_project_iam_custom_role")
+    seen = 0
+    for _, path, grant in grants(document):
+        if "-planner@" not in grant["member"]:
             continue
+        seen += 1
         role = grant["role"]
         if role.startswith("${"):
             role_path = path.replace("planner-own", "planner-role")
             assert not [p for p in custom[role_path]["permissions"] if not p.endswith((".get", ".read"))]
         else:
             assert reading.search(role), f"{path}: {role}"
+    assert seen
 
 
-@FOUNDATIONS
-def test_deployers_grant_only_the_roles_of_people_and_models(documents: Documents, stack: str) -> None:
+@EACH
+def test_deployers_grant_only_the_roles_of_people_and_models(
+    documents: Documents, name: str, team: str
+) -> None:
     assert len(GRANTABLE_ROLES) <= 10, "IAM takes at most ten roles in such a condition"
-    roles = of_type(documents[stack], "google_project_iam_custom_role")
-    for team, _ in TEAMS:
-        grant = of_type(documents[stack], "google_project_iam_member")[f"team-{team}/deployer-grants"]
-        listed = re.findall(r"'(roles/[^']+)'", grant["condition"]["expression"])
-        assert tuple(listed) == GRANTABLE_ROLES
-        for name in ("deployer", "planner"):
-            own = roles[f"team-{team}/{name}-role"]["permissions"]
-            assert "resourcemanager.projects.setIamPolicy" not in own
-        made = roles[f"team-{team}/deployer-role"]["permissions"]
-        assert not [p for p in made if "Keys" in p or p.endswith((".actAs", ".getAccessToken", ".consume"))]
+    document = documents[f"{name}-tenant-{team}"]
+    roles = of_type(document, "google_project_iam_custom_role")
+    grant = of_type(document, "google_project_iam_member")["tenant/deployer-grants"]
+    assert tuple(re.findall(r"'(roles/[^']+)'", grant["condition"]["expression"])) == GRANTABLE_ROLES
+    for purpose in ("deployer", "planner"):
+        own = roles[f"tenant/{purpose}-role"]["permissions"]
+        assert "resourcemanager.projects.setIamPolicy" not in own
+    made = roles["tenant/deployer-role"]["permissions"]
+    assert not [p for p in made if "Keys" in p or p.endswith((".actAs", ".getAccessToken", ".consume"))]
 
 
-@FOUNDATIONS
-def test_states_of_other_stacks_are_out_of_reach(documents: Documents, stack: str) -> None:
-    folders = of_type(documents[stack], "google_storage_managed_folder")
+@EACH
+def test_states_of_other_stacks_are_out_of_reach(documents: Documents, name: str, team: str) -> None:
+    document = documents[f"{name}-tenant-{team}"]
+    folders = of_type(document, "google_storage_managed_folder")
     states = {path: folder for path, folder in folders.items() if path.endswith("/state/folder")}
-    if stack.startswith("std"):
+    if name == "std":
         assert not states, "local states need no access"
     else:
-        assert {folder["name"] for folder in states.values()} == {f"dev-team-{team}/" for team, _ in TEAMS}
-        members = of_type(documents[stack], "google_storage_managed_folder_iam_member")
-        assert members["team-pricing/state/planner"]["role"] == "roles/storage.objectViewer"
-        assert members["team-pricing/state/deployer"]["role"] == "roles/storage.objectUser"
-    assert not of_type(documents[stack], "google_storage_bucket_iam_member")
+        assert {folder["name"] for folder in states.values()} == {f"dev-team-{team}/"}
+        members = of_type(document, "google_storage_managed_folder_iam_member")
+        assert members["tenant/state/planner"]["role"] == "roles/storage.objectViewer"
+        assert members["tenant/state/deployer"]["role"] == "roles/storage.objectUser"
+    assert not of_type(document, "google_storage_bucket_iam_member")
 
 
-def test_policy_confines_a_deployer_before_its_role_is_given(documents: Documents) -> None:
-    document = documents["dev-cluster"]
+@pytest.mark.parametrize("team", [team for team, _ in TEAMS])
+def test_policy_confines_a_deployer_before_its_role_is_given(documents: Documents, team: str) -> None:
+    document, names = documents[f"dev-tenant-{team}"], NAMES.team(team)
     bindings = of_type(document, "kubernetes_cluster_role_binding_v1")
-    for team, _ in TEAMS:
-        names = NAMES.team(team)
-        binding = bindings[f"team-{team}/modelyard-{names.namespace}-deployer"]
-        assert binding["role_ref"]["name"] == DEPLOYER
-        assert [subject["name"] for subject in binding["subject"]] == [names.identity("deployer")]
-        assert any(
-            re.search(r"kubernetes_manifest\.\S*confined_binding", need) for need in binding["depends_on"]
-        )
+    binding = bindings[f"cluster-access/modelyard-{names.namespace}-deployer"]
+    assert binding["role_ref"]["name"] == DEPLOYER
+    assert [subject["name"] for subject in binding["subject"]] == [names.identity("deployer")]
+    assert any(re.search(r"kubernetes_manifest\.\S*confined_binding", need) for need in binding["depends_on"])
 
-        policy = of_type(document, "kubernetes_manifest")[f"team-{team}/confined/policy"]["manifest"]
-        assert policy["spec"]["failurePolicy"] == "Fail"
-        assert policy["spec"]["matchConstraints"]["resourceRules"] == [
-            {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}
-        ]
-        condition = policy["spec"]["matchConditions"][0]["expression"]
-        assert evaluate(condition, {"request": {"userInfo": {"username": names.identity("deployer")}}})
-        assert not evaluate(condition, {"request": {"userInfo": {"username": names.identity("planner")}}})
+    policy = of_type(document, "kubernetes_manifest")["cluster-access/confined/policy"]["manifest"]
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert policy["spec"]["matchConstraints"]["resourceRules"] == [
+        {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}
+    ]
+    condition = policy["spec"]["matchConditions"][0]["expression"]
+    assert evaluate(condition, {"request": {"userInfo": {"username": names.identity("deployer")}}})
+    assert not evaluate(condition, {"request": {"userInfo": {"username": names.identity("planner")}}})
 
 
 def test_pipelines_touch_no_secret_and_planners_write_nothing(documents: Documents) -> None:

@@ -17,6 +17,7 @@ from modelyard.toolchain import find_terraform
 from plan_review.standin.launch import running
 from stacks import rules
 from stacks.team import TeamStack
+from stacks.tenant import TenantStack
 from tests.stacks.fleet import ROOT
 from tests.strategies import environments, teams
 
@@ -63,6 +64,7 @@ def test_every_accepted_team_synthesizes_and_plans(
     out = tmp_path_factory.mktemp("property")
     app = App(outdir=str(out))
     stack = TeamStack(app, environment, team).team_names.stack
+    TenantStack(app, environment, team.team, team.cost_center)
     app.synth()
 
     assert rules.violations(out) == []

@@ -45,11 +45,13 @@ def test_a_breach_is_found(type_: str, resource: dict[str, Any], says: str) -> N
 def test_shared_stacks_may_act_on_other_projects() -> None:
     account = document("google_service_account", {"account_id": "x", "project": "other"})
     assert rules.check("dev-foundation", account) == []
+    assert rules.check("dev-tenant-a", account) == []
 
 
 def test_an_environment_or_team_may_be_named_anything() -> None:
     account = document("google_service_account", {"account_id": "x", "project": "other"})
     assert len(rules.check("dev-team-team-a", account)) == 1
+    assert rules.check("dev-tenant-team-a", account) == []
 
 
 def test_no_stack_of_the_repository_breaks_a_rule(fleet_documents: Documents) -> None:

@@ -1,4 +1,4 @@
-"""Terraform deploys the shared stacks in both modes to the stand-in, and then finds nothing to do.
+"""Terraform deploys the platform's stacks in both modes to the stand-in, and then finds nothing to do.
 
 The stand-in is not Google: it proves arguments, types, references and states, not what Google accepts.
 """
@@ -59,7 +59,7 @@ def test_deploys_and_plans_nothing_more(folder: Path, terraform: Terraform) -> N
     assert "No changes" in again.stdout
 
 
-@pytest.mark.parametrize("folder", ["dev-foundation", "std-platform"], indirect=True)
+@pytest.mark.parametrize("folder", ["dev-foundation", "std-platform", "dev-tenant-pricing"], indirect=True)
 def test_refuses_to_destroy_what_holds_data(folder: Path, terraform: Terraform) -> None:
     for arguments in (["init", "-input=false"], ["apply", "-input=false", "-auto-approve"]):
         assert terraform(folder, *arguments).returncode == 0

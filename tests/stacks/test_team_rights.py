@@ -57,7 +57,7 @@ MANIFESTS = {
 
 
 def team_stacks(documents: Documents) -> dict[str, dict[str, Any]]:
-    found = {stack: document for stack, document in documents.items() if "-team-" in stack}
+    found = {stack: document for stack, document in documents.items() if stack.split("-")[1] == "team"}
     assert found
     return found
 
@@ -110,7 +110,7 @@ def test_a_planner_may_read_every_kind_of_resource() -> None:
 
 
 def admitted(document: dict[str, Any], policy: str, **known: Any) -> bool:
-    """Return whether all rules of one of the cluster's policies hold for a request."""
+    """Return whether all rules of one of the policies in a stack hold for a request."""
     manifest = of_type(document, "kubernetes_manifest")[f"{policy}/policy"]["manifest"]
     spec = manifest["spec"]
     variables = {v["name"]: evaluate(v["expression"], known) for v in spec.get("variables", [])}
@@ -121,17 +121,18 @@ def admitted(document: dict[str, Any], policy: str, **known: Any) -> bool:
 
 def test_the_cluster_admits_what_a_team_stack_holds(fleet_documents: Documents) -> None:
     for stack, document in team_stacks(fleet_documents).items():
-        environment, team = stack.split("-team-")
+        environment, _, team = stack.split("-", 2)
         cluster = fleet_documents[f"{environment}-cluster"]
         (namespace,) = of_type(document, "kubernetes_namespace_v1").values()
-        name, confined = namespace["metadata"]["name"], f"team-{team}/confined"
+        name = namespace["metadata"]["name"]
+        tenant, confined = fleet_documents[f"{environment}-tenant-{team}"], "cluster-access/confined"
 
         made = {"metadata": namespace["metadata"]}
         request: dict[str, Any] = {
             "operation": "CREATE",
             "resource": {"group": "", "resource": "namespaces"},
         }
-        assert admitted(cluster, confined, request=request, object=made), stack
+        assert admitted(tenant, confined, request=request, object=made), stack
         assert namespace["metadata"]["labels"][ACCESS_LABEL] == "true"
 
         for path, resource in of_type(document, "kubernetes_manifest").items():
@@ -145,7 +146,7 @@ def test_the_cluster_admits_what_a_team_stack_holds(fleet_documents: Documents) 
                 "resource": {"group": group, "resource": plural},
                 "namespace": name,
             }
-            assert admitted(cluster, confined, request=request, object=resource["manifest"]), (
+            assert admitted(tenant, confined, request=request, object=resource["manifest"]), (
                 f"{stack}: {path}"
             )
 
