@@ -8,9 +8,9 @@ from cli.errors import CommandError
 from cli.team_file import TeamFile
 from modelyard.spec.base import NAME_PATTERN
 from modelyard.spec.changes import version_changes
-from modelyard.spec.errors import nearest
+from modelyard.spec.errors import SpecError, nearest
 from modelyard.spec.load import TEAM_FILE, TEAMS, team_names
-from modelyard.spec.manifest import Manifest
+from modelyard.spec.manifest import Feature, Manifest
 from modelyard.spec.pinned import canary_file, read_manifest, stable_file
 from modelyard.spec.retired import after_pin, conflicts, read_retired, rendered, retired_file
 from modelyard.spec.team import Canary
@@ -90,8 +90,7 @@ def pin(root: Path, target: str, *, as_canary: bool, registry_folder: Path) -> l
         before = entry.get("version")
         compared = _pinned(folder, stable_file(model))
         _refuse_retyped(compared, manifest)
-        retired = read_retired(folder / retired_file(model), retired_file(model)).features
-        files[retired_file(model)] = rendered(after_pin(retired, compared, manifest))
+        files[retired_file(model)] = rendered(after_pin(_retired(folder, team, model), compared, manifest))
         file.set_version(index, version)
         if isinstance(canary, dict) and canary.get("version") == version:
             file.remove_canary(index)
@@ -126,6 +125,21 @@ def _refuse_retyped(before: Manifest | None, now: Manifest) -> None:
         )
     if reasons:
         raise CommandError("\n".join(reasons))
+
+
+def _retired(folder: Path, team: str, model: str) -> tuple[Feature, ...]:
+    """Return the features noted as retired.
+
+    Raises:
+        SpecError: the file is there and cannot be used; to write it anew would forget what it notes.
+    """
+    name = retired_file(model)
+    if not (folder / name).exists():
+        return ()
+    found = read_retired(folder / name, f"{TEAMS}/{team}/{name}")
+    if found.problems:
+        raise SpecError(found.problems)
+    return found.features
 
 
 def _pinned(folder: Path, name: str) -> Manifest | None:

@@ -23,7 +23,7 @@ from modelyard.spec.base import (
     twice,
 )
 from modelyard.spec.regions import MULTI_REGIONS, REGIONS
-from modelyard.spec.team import Settings
+from modelyard.spec.team import GpuType, Settings
 
 # Google refuses project ids that contain these.
 RESTRICTED_WORDS = ("google", "ssl", "null", "undefined")
@@ -190,7 +190,7 @@ class Network(Spec):
 class Gpu(Spec):
     """Accelerators of a node pool."""
 
-    type: Literal["nvidia-tesla-t4", "nvidia-l4", "nvidia-tesla-a100", "nvidia-h100-80gb"]
+    type: GpuType
     """Kind of accelerator."""
     count: Annotated[int, Field(ge=1, le=8)] = 1
     """Accelerators per node."""

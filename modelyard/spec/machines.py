@@ -24,11 +24,17 @@ def resource_findings(resources: Resources, cluster: Cluster, environment: str) 
             if mebibytes(resources.memory) > _AUTOPILOT_GIB * 1024:
                 yield Finding(("memory",), f"{most} {_AUTOPILOT_GIB}Gi")
         return
-    pools = [pool for pool in cluster.node_pools if _gpus(pool) >= resources.gpu]
+    pools = [pool for pool in cluster.node_pools if _gpus(pool, resources.gpu_type) >= resources.gpu]
     if not pools:
-        most_gpus = max(_gpus(pool) for pool in cluster.node_pools)
-        have = f"have {most_gpus} GPUs per node at most" if most_gpus else "have no GPUs"
-        yield Finding(("gpu",), f"The node pools of {environment} {have}")
+        kinds = sorted({pool.gpu.type for pool in cluster.node_pools if pool.gpu})
+        if not kinds:
+            yield Finding(("gpu",), f"The node pools of {environment} have no GPUs")
+        elif resources.gpu_type not in kinds:
+            has = f"The node pools of {environment} have {', '.join(kinds)}"
+            yield Finding(("gpu_type",), f"{has}, not {resources.gpu_type}")
+        else:
+            most_gpus = max(_gpus(pool, resources.gpu_type) for pool in cluster.node_pools)
+            yield Finding(("gpu",), f"The node pools of {environment} have {most_gpus} GPUs per node at most")
         return
     sizes = [_size(pool.machine_type) for pool in pools]
     if None in sizes:
@@ -42,8 +48,8 @@ def resource_findings(resources: Resources, cluster: Cluster, environment: str) 
         yield Finding(("memory",), f"A node of {environment} has {most_gib}Gi, and needs part of it itself")
 
 
-def _gpus(pool: NodePool) -> int:
-    return pool.gpu.count if pool.gpu else 0
+def _gpus(pool: NodePool, kind: str) -> int:
+    return pool.gpu.count if pool.gpu and pool.gpu.type == kind else 0
 
 
 def _size(machine_type: str) -> tuple[int, int] | None:

@@ -65,7 +65,9 @@ def model_problems(
     if model.pattern is Pattern.REST:
         for position, principal in enumerate(model.access.callers):
             if principal.startswith("group:"):
-                message = f"'{principal}' cannot call a REST model: a request says who calls, not their groups"
+                message = (
+                    f"'{principal}' cannot call a REST model: a request names no groups"
+                )
                 mend = "name the service account of the application that calls"
                 yield document.problem(written(("access", "callers", position)), f"{message}; {mend}")
     if manifests:

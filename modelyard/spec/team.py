@@ -1,6 +1,6 @@
 """A team's file: who owns which models, and how each is served, watched and paid for."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -91,6 +91,9 @@ Schedule = Annotated[
 ]
 
 
+GpuType = Literal["nvidia-tesla-t4", "nvidia-l4", "nvidia-tesla-a100", "nvidia-h100-80gb"]
+
+
 class Resources(Spec):
     """What one container gets; requests equal limits."""
 
@@ -100,6 +103,8 @@ class Resources(Spec):
     """Memory, such as `512Mi` or `2Gi`."""
     gpu: Annotated[int, Field(ge=0, le=8)] = 0
     """Number of GPUs."""
+    gpu_type: GpuType = "nvidia-l4"
+    """Kind of GPU, where there are any."""
 
 
 class Replicas(Spec):

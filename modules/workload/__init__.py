@@ -122,6 +122,8 @@ def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str,
             of("Volume")(name="log", empty_dir=of("VolumeEmptyDir")(size_limit=f"{shape.log_gib}Gi")),
             of("Volume")(name="tmp", empty_dir=of("VolumeEmptyDir")(size_limit="256Mi")),
         ],
+        # Autopilot makes nodes of this kind; node pools with GPUs carry the label too.
+        node_selector={"cloud.google.com/gke-accelerator": shape.resources.gpu_type} if gpu else None,
         toleration=[of("Toleration")(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")]
         if gpu
         else None,

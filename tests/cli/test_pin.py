@@ -305,3 +305,15 @@ def test_a_retired_feature_that_comes_back_with_another_type_is_a_problem(modely
     assert told.code == 2
     assert "arrival-delay.retired.json:1:" in told.out + told.err
     assert "features[0].type: Feature 'distance' is bool in the prediction log" in told.out + told.err
+
+
+def test_a_broken_note_of_retired_features_is_not_forgotten(
+    modelyard: Run, tree: Path, registry: Path
+) -> None:
+    publish_version(registry, 4)
+    (tree / RETIRED).write_text('{"format": "modelyard.retired/1", "features": [', encoding="utf-8")
+    before = snapshot(tree)
+    told = modelyard("pin", "flight-ops/arrival-delay@4")
+    assert told.code == 2
+    assert "arrival-delay.retired.json:1:" in told.err
+    assert changed(tree, before) == set()
