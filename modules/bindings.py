@@ -18,6 +18,7 @@ Example:
         bindings.install()
 """
 
+import gc
 import importlib
 import json
 import os
@@ -98,20 +99,32 @@ class _LazyProviders(MetaPathFinder):
                 return spec
             except (OSError, ValueError) as error:
                 _stock(f"{fullname}: {error}")
-        if sys.dont_write_bytecode and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _BytecodeKeeper(fullname, spec.origin)
+        if isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _BigSource(fullname, spec.origin)
         return spec
 
 
-class _BytecodeKeeper(SourceFileLoader):
-    """Keeps bytecode also under PYTHONDONTWRITEBYTECODE: a single submodule may be 3.5 MB of Python."""
+class _BigSource(SourceFileLoader):
+    """Loads a submodule, which may be 3.5 MB of Python and tens of thousands of objects."""
 
     def get_code(self, fullname: str) -> CodeType | None:
-        sys.dont_write_bytecode = False
+        # Bytecode is kept also under PYTHONDONTWRITEBYTECODE: compiling takes longer than everything else.
+        before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
         try:
             return super().get_code(fullname)
         finally:
-            sys.dont_write_bytecode = True
+            sys.dont_write_bytecode = before
+
+    def exec_module(self, module: ModuleType) -> None:
+        # All of these objects stay: the garbage collector need not look at them, now or later.
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            super().exec_module(module)
+        finally:
+            gc.freeze()
+            if enabled:
+                gc.enable()
 
 
 def _submodules(init: Path) -> list[str]:

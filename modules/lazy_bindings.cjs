@@ -1,10 +1,13 @@
-// Loaded into jsii's node process by bindings.py: makes the index of a prebuilt provider load its submodules on use.
+// Loaded into jsii's node process by bindings.py: makes the index of a prebuilt provider load its submodules on use,
+// and leaves out work that nobody sees the result of.
 'use strict';
 const fs = require('fs');
 const Module = require('module');
 const threads = require('worker_threads');
 
 const INDEX = /[\\/]@cdktf[\\/]provider-[\w-]+[\\/]lib[\\/]index\.js$/;
+// Each token keeps the JavaScript frames it was made in, several kilobytes that say nothing to a Python program.
+const STACK_TRACE = /[\\/]cdktf[\\/]lib[\\/]tokens[\\/]private[\\/]stack-trace\.js$/;
 const EXPORT = /^exports\.(\w+) = require\((["'])(\.\/[\w-]+)\2\);$/gm;
 // Defined in the index in place of each `exports.name = require(path)`. The first use replaces it by the submodule.
 const LAZY = `function lazy(name, path) {
@@ -25,7 +28,11 @@ function lazily(source) {
 
 const stock = Module._extensions['.js'];
 Module._extensions['.js'] = function load(module, file) {
-  if (!INDEX.test(file)) return stock(module, file);
+  if (!INDEX.test(file)) {
+    stock(module, file);
+    if (STACK_TRACE.test(file)) module.exports.captureStackTrace = () => [];
+    return;
+  }
   let source;
   try {
     source = lazily(fs.readFileSync(file, 'utf8'));

@@ -125,13 +125,16 @@ def test_package_loads_submodules_as_the_stock_one_offers_them() -> None:
     done = run(
         INSTALL
         + textwrap.dedent("""
-        import sys
+        import gc, sys
         import cdktf_cdktf_provider_google as google
 
         assert lazy and bindings.install(), "a second call changes nothing"
         assert "storage_bucket" in dir(google) and "storage_bucket" in google.__all__
         assert "cdktf_cdktf_provider_google.storage_bucket" not in sys.modules
         assert google.storage_bucket.StorageBucket.__name__ == "StorageBucket"
+        assert gc.isenabled()
+        gc.disable()
+        assert google.pubsub_topic and not gc.isenabled(), "the garbage collector stays as it was"
         try:
             google.storage_buckets
         except AttributeError as error:
@@ -255,6 +258,16 @@ def test_node_loads_the_index_lazily_or_as_it_is(
 
     assert json.loads(done.stdout) == [loaded, ["one", "two"], "one", True, "two"]
     assert done.stderr.count(COMPLAINT) == done.stderr.count("\n") == complaints
+
+
+def test_tokens_keep_no_javascript_frames(tmp_path: Path) -> None:
+    file = tmp_path / "cdktf" / "lib" / "tokens" / "private" / "stack-trace.js"
+    file.parent.mkdir(parents=True)
+    file.write_text("exports.captureStackTrace = () => ['frame']; exports.other = () => ['kept'];")
+    script = f"const m = require({json.dumps(str(file))}); console.log(m.captureStackTrace(), m.other())"
+    command = [environment()["JSII_NODE"], "--require", str(HOOK), "-e", script]
+
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[] [ 'kept' ]\n"
 
 
 def test_runs_at_once_on_a_cold_cache_leave_an_index_for_the_next(tmp_path: Path) -> None:
