@@ -35,6 +35,8 @@ from cdktf_cdktf_provider_kubernetes.network_policy_v1 import (
     NetworkPolicyV1SpecIngress,
     NetworkPolicyV1SpecIngressFrom,
     NetworkPolicyV1SpecIngressFromIpBlock,
+    NetworkPolicyV1SpecIngressFromNamespaceSelector,
+    NetworkPolicyV1SpecIngressFromPodSelector,
     NetworkPolicyV1SpecIngressPorts,
     NetworkPolicyV1SpecPodSelector,
 )
@@ -286,7 +288,16 @@ class MetricsAdapter(Construct):
                         from_=[
                             NetworkPolicyV1SpecIngressFrom(
                                 ip_block=NetworkPolicyV1SpecIngressFromIpBlock(cidr=control_plane)
-                            )
+                            ),
+                            # GKE's control plane reaches pods through its agents, from their addresses.
+                            NetworkPolicyV1SpecIngressFrom(
+                                namespace_selector=NetworkPolicyV1SpecIngressFromNamespaceSelector(
+                                    match_labels={"kubernetes.io/metadata.name": "kube-system"}
+                                ),
+                                pod_selector=NetworkPolicyV1SpecIngressFromPodSelector(
+                                    match_labels={"k8s-app": "konnectivity-agent"}
+                                ),
+                            ),
                         ],
                         ports=[NetworkPolicyV1SpecIngressPorts(port=str(PORT), protocol="TCP")],
                     )

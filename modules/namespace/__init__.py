@@ -46,6 +46,10 @@ from modules.workload import HTTP_PORT
 # restricted.googleapis.com and private.googleapis.com: Google's APIs without the internet.
 GOOGLE_APIS = ("199.36.153.4/30", "199.36.153.8/30")
 METADATA_SERVER = ("169.254.169.252/32", "169.254.169.254/32")
+# The node-local DNS cache, and Cloud DNS, which resolves for Autopilot clusters at the metadata server.
+RESOLVERS = ("169.254.20.10/32", "169.254.169.254/32")
+# Where the collectors of Managed Prometheus run: a standard cluster has the first, Autopilot the second.
+COLLECTORS = ("gmp-system", "gke-gmp-system")
 
 
 class TeamNamespace(Construct):
@@ -159,13 +163,16 @@ class TeamNamespace(Construct):
             NetworkPolicyV1SpecIngressFrom(ip_block=NetworkPolicyV1SpecIngressFromIpBlock(cidr=cidr))
             for cidr in (*callers, *HEALTH_CHECKS)
         ]
-        collectors = NetworkPolicyV1SpecIngressFrom(
-            namespace_selector=NetworkPolicyV1SpecIngressFromNamespaceSelector(
-                match_labels={"kubernetes.io/metadata.name": "gmp-system"}
+        collectors = [
+            NetworkPolicyV1SpecIngressFrom(
+                namespace_selector=NetworkPolicyV1SpecIngressFromNamespaceSelector(
+                    match_labels={"kubernetes.io/metadata.name": namespace}
+                )
             )
-        )
+            for namespace in COLLECTORS
+        ]
         return NetworkPolicyV1SpecIngress(
-            from_=[*blocks, collectors],
+            from_=[*blocks, *collectors],
             ports=[NetworkPolicyV1SpecIngressPorts(port=str(HTTP_PORT), protocol="TCP")],
         )
 
@@ -187,9 +194,9 @@ class TeamNamespace(Construct):
                         match_labels={"kubernetes.io/metadata.name": "kube-system"}
                     )
                 ),
-                # Where the node-local DNS cache listens.
-                NetworkPolicyV1SpecEgressTo(
-                    ip_block=NetworkPolicyV1SpecEgressToIpBlock(cidr="169.254.20.10/32")
+                *(
+                    NetworkPolicyV1SpecEgressTo(ip_block=NetworkPolicyV1SpecEgressToIpBlock(cidr=cidr))
+                    for cidr in RESOLVERS
                 ),
             ],
             ports=[

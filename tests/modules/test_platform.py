@@ -10,6 +10,8 @@ from modelyard.spec.environment import Network as Ranges
 from modules.admission import AdmissionPolicy
 from modules.cluster import disk_type, maintenance
 from modules.keys import KeyUse
+from modules.metrics_adapter import MetricsAdapter
+from modules.namespace import TeamNamespace
 from modules.network import Network
 from modules.project_access import ProjectAccess
 from modules.services import Services
@@ -103,6 +105,41 @@ def test_a_tenant_needs_no_state_folder_for_local_states() -> None:
     assert set(tenant("folders/1", None)["google_storage_managed_folder"]) == {"t/artifacts/folder"}
     with_state = tenant("folders/1", "states")["google_storage_managed_folder"]
     assert with_state["t/state/folder"]["name"] == "dev-team-a/"
+
+
+def test_pods_are_reached_by_the_collectors_and_reach_the_resolvers_of_either_kind_of_cluster() -> None:
+    resources = synthesized(
+        lambda stack: TeamNamespace(
+            stack, "n", name="team-a", labels=LABELS, quota={"pods": "1"}, callers=[], viewers=[]
+        )
+    )
+    policy = resources["kubernetes_network_policy_v1"]["n/allow-serving"]["spec"]
+    (ingress,) = policy["ingress"]
+    namespaces = {
+        peer["namespace_selector"]["match_labels"]["kubernetes.io/metadata.name"]
+        for peer in ingress["from"]
+        if "namespace_selector" in peer
+    }
+    assert namespaces == {"gmp-system", "gke-gmp-system"}  # standard cluster, Autopilot
+    (dns,) = (rule for rule in policy["egress"] if {"port": "53", "protocol": "UDP"} in rule["ports"])
+    ranges = {peer["ip_block"]["cidr"] for peer in dns["to"] if "ip_block" in peer}
+    assert ranges == {"169.254.20.10/32", "169.254.169.254/32"}  # node-local cache, Cloud DNS
+
+
+def test_the_control_plane_reaches_the_metrics_adapter_through_its_agents_too() -> None:
+    resources = synthesized(
+        lambda stack: MetricsAdapter(
+            stack, "m", names=NAMES, labels=LABELS, image="i@sha256:0", control_plane="10.10.16.0/28"
+        )
+    )
+    policy = resources["kubernetes_network_policy_v1"]["m/allow-control-plane"]["spec"]
+    (rule,) = policy["ingress"]
+    assert {"ip_block": {"cidr": "10.10.16.0/28"}} in rule["from"]
+    # Both selectors in one peer: these pods of that namespace.
+    assert {
+        "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "pod_selector": {"match_labels": {"k8s-app": "konnectivity-agent"}},
+    } in rule["from"]
 
 
 def test_a_policy_is_bound_after_it_exists_and_holds_what_it_says() -> None:
