@@ -91,7 +91,11 @@ def _problems(type_: str, resource: Mapping[str, Any], own_project: str | None) 
         missing = sorted(LABELS - set(_labels(resource, LABEL_FIELDS[type_])))
         if missing:
             yield f"lacks the labels {', '.join(missing)}: pass labels=stack.labels() to the module"
-    if type_ in STATEFUL and "view" not in resource and not resource.get("lifecycle", {}).get("prevent_destroy"):
+    if (
+        type_ in STATEFUL
+        and "view" not in resource
+        and not resource.get("lifecycle", {}).get("prevent_destroy")
+    ):
         yield "holds data and must have lifecycle prevent_destroy"
     role = resource.get("role")
     if role in BASIC_ROLES:
