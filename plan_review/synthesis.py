@@ -76,9 +76,8 @@ def affected(base: Fleet, head: Fleet, files: Iterable[str]) -> set[str]:
             # What a team has before its models knows its name and cost centre alone.
             if _known_differently(base, head, parts[1]):
                 kinds.append("tenant")
-            found |= {
-                stack for stack in everything if any(stack.endswith(f"-{kind}-{parts[1]}") for kind in kinds)
-            }
+            rooms = {f"{kind}-{parts[1]}" for kind in kinds}
+            found |= {stack for stack in everything if stack.partition("-")[2] in rooms}
     return found
 
 

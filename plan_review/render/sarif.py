@@ -89,8 +89,9 @@ def source_of(finding: Finding) -> str:
     """Return the file that a person would edit to mend a finding."""
     if finding.source:
         return finding.source
-    for kind in ("-team-", "-tenant-"):
-        if kind in finding.stack:
-            return f"teams/{finding.stack.partition(kind)[2]}/team.yaml"
+    _, _, room = finding.stack.partition("-")
+    kind, _, team = room.partition("-")
+    if kind in ("team", "tenant") and team:
+        return f"teams/{team}/team.yaml"
     environment = finding.environment or finding.stack.partition("-")[0]
     return f"environments/{environment}.yaml"
