@@ -41,7 +41,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "catalog": ("foundation",),
     "operations": ("cluster", "catalog"),
     "tenant": ("cluster",),
-    "team": ("catalog",),  # and the tenant stack of the same team
+    "team": ("operations",),  # whose identities it grants access, and the tenant stack of the same team
 }
 
 
