@@ -99,7 +99,7 @@ def _batches(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
 
 def _plan_batch(batch: Sequence[_Part], folder: Path, environment: Mapping[str, str]) -> list[PlanFile]:
     as_root = len(batch) == 1 and "import" in batch[0].head
-    terraform = _Terraform(folder, environment)
+    terraform = _Terraform(folder, environment, {part.module: part.pair.stack for part in batch})
     _write(folder, batch, "base", as_root)
     terraform.run("base", "init", "-input=false", "-backend=false")
     if any(resources(part.base) for part in batch):
@@ -116,8 +116,9 @@ def _plan_batch(batch: Sequence[_Part], folder: Path, environment: Mapping[str, 
 class _Terraform:
     """Terraform in one folder."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], stacks: Mapping[str, str]) -> None:
         folder.mkdir(parents=True)
+        self.stacks = stacks
         self.folder = folder
         self.command = find_terraform(PRODUCT)
         kept = ("PATH", "HOME", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LANG")
@@ -148,6 +149,10 @@ class _Terraform:
             said = _ANSI.sub("", (done.stderr or done.stdout).decode("utf-8", "replace"))
             lines = [line.strip("│╷╵ ") for line in said.splitlines()]
             text = scrub("\n".join(line for line in lines if line)[:3000])
+            for module, stack in self.stacks.items():
+                text = text.replace(f"{module}/main.tf.json", stack).replace(
+                    f"module.{module}.", f"{stack}: "
+                )
             raise ReviewError(what, f"`terraform {arguments[0]}` refuses it on the stand-in:\n{text}")
         return done.stdout
 
@@ -155,16 +160,21 @@ class _Terraform:
 def _write(folder: Path, batch: Sequence[_Part], side: str, as_root: bool) -> None:
     if as_root:
         stack = batch[0].base if side == "base" else batch[0].head
-        (folder / "main.tf.json").write_text(json.dumps(_prepared(stack)))
+        (folder / "main.tf.json").write_text(_text(_prepared(stack)))
         return
     modules = {}
     for part in batch:
         home = folder / part.module
         home.mkdir(exist_ok=True)
         stack = part.base if side == "base" else part.head
-        (home / "main.tf.json").write_text(json.dumps(_prepared(stack)))
+        (home / "main.tf.json").write_text(_text(_prepared(stack)))
         modules[part.module] = {"source": f"./{part.module}"}
-    (folder / "main.tf.json").write_text(json.dumps({"module": modules}))
+    (folder / "main.tf.json").write_text(_text({"module": modules}))
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    """Return JSON of many short lines: Terraform quotes the line that it refuses."""
+    return json.dumps(document, indent=1)
 
 
 def _prepared(stack: Stack) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def admin_role(change: Change, context: Context) -> Iterator[Hit]:
 def wildcard_role(change: Change, context: Context) -> Iterator[Hit]:
     """Find custom roles with permissions that lead to all others."""
     if change.type.startswith("google_"):
-        if _grantor(change):
+        if _new_pipeline_role(change, context):
             return
         gained = set(as_list(change.after.get("permissions"))) - set(
             as_list(change.before.get("permissions"))
@@ -158,9 +158,13 @@ def wildcard_role(change: Change, context: Context) -> Iterator[Hit]:
             yield Hit(f"{context.name(change)} allows everything on everything in Kubernetes")
 
 
-def _grantor(change: Change) -> bool:
-    """Return whether a new role is the one that a team's deployer grants with, which a condition bounds."""
-    return change.made and change.now("role_id") == "modelyardGrantor"
+def _new_pipeline_role(change: Change, context: Context) -> bool:
+    """Return whether a role is of the pipeline of a team whose project this very plan makes."""
+    role, project = str(change.now("role_id")), change.now("project")
+    return role.startswith("modelyard") and any(
+        made.action is Action.CREATE and made.now("project_id") == project
+        for made in context.of_type("google_project", stack=change.stack)
+    )
 
 
 def _rules(change: Change, values: Mapping[str, Any]) -> list[Any]:
