@@ -60,6 +60,10 @@ Region = Annotated[
     text(r"^[a-z]+-[a-z]+[0-9]{1,2}$", "a region of Google Cloud, such as europe-west4"),
     checked(_known_region),
 ]
+Zone = Annotated[
+    str,
+    text(r"^[a-z]+-[a-z]+[0-9]+-[a-z]$", "a zone of Compute Engine, such as europe-west4-a", max_length=63),
+]
 ShortName = Annotated[
     str,
     text(
@@ -218,6 +222,8 @@ class NodePool(Spec):
     """Whether nodes are cheap and may be taken away at any time."""
     gpu: Gpu | None = None
     """Accelerators; such a pool takes only models that ask for GPUs."""
+    zones: tuple[Zone, ...] = ()
+    """Zones that have its machines, where not all of the region's do; default: the zones of the cluster."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "NodePool":
@@ -225,6 +231,7 @@ class NodePool(Spec):
             refuse(
                 [Finding(("min_nodes",), f"min_nodes {self.min_nodes} is above max_nodes {self.max_nodes}")]
             )
+        refuse(twice((("zones", i), zone) for i, zone in enumerate(self.zones)))
         return self
 
 
@@ -449,6 +456,11 @@ class Environment(Spec):
                 f"'{self.region}' is not in the multi-region {self.data_residency}, "
                 "where data_residency keeps the data",
             )
+        for i, pool in enumerate(self.cluster.node_pools):
+            for j, zone in enumerate(pool.zones):
+                if zone.rpartition("-")[0] != self.region:
+                    where = ("cluster", "node_pools", i, "zones", j)
+                    yield Finding(where, f"'{zone}' is not a zone of the region {self.region}")
         yield from twice((("channels", i, "name"), channel.name) for i, channel in enumerate(self.channels))
         for persona, group in self.groups:
             if not self.is_member(group):

@@ -282,6 +282,7 @@ class Cluster(Construct):
             f"pool-{pool.name}",
             project=self._names.project,
             location=self._names.region,
+            node_locations=list(pool.zones) or None,
             name=pool.name,
             cluster=self.cluster.name,
             initial_node_count=pool.min_nodes,

@@ -59,6 +59,7 @@ def standard() -> Environment:
             "max_nodes": 2,
             "spot": True,
             "gpu": {"type": "nvidia-l4", "count": 1},
+            "zones": ["europe-west4-a", "europe-west4-b"],
         },
     ]
     return environment(

@@ -90,6 +90,12 @@ def test_gpu_nodes_take_only_what_asks_for_them(documents: Documents) -> None:
     assert pools["cluster/pool-gpu"]["autoscaling"]["min_node_count"] == 0
 
 
+def test_nodes_are_in_the_zones_that_have_them(documents: Documents) -> None:
+    pools = of_type(documents["std-platform"], "google_container_node_pool")
+    assert pools["cluster/pool-gpu"]["node_locations"] == ["europe-west4-a", "europe-west4-b"]
+    assert "node_locations" not in pools["cluster/pool-general"]
+
+
 def test_nodes_may_log_and_pull_and_nothing_else(documents: Documents) -> None:
     for stack in ("dev-platform", "std-platform"):
         granted = {
