@@ -29,6 +29,7 @@ SERVICES = (
     "compute",
     "connectgateway",
     "container",
+    "containerfilesystem",
     "containerscanning",
     "containersecurity",
     "datacatalog",
