@@ -408,8 +408,8 @@ MONITORS: tuple[PlatformMonitor | EventMonitor, ...] = (
             steps=(
                 "See who changed what: `protoPayload.authenticationInfo.principalEmail` and "
                 "`protoPayload.serviceData.policyDelta` of the log entry.",
-                "Compare with the last deployment of `foundation` or `operations`. If it is in its plan, "
-                "close the alert.",
+                "Compare with the last deployments of `foundation`, `operations` and the tenant stacks. If "
+                "it is in one of their plans, close the alert.",
                 "Otherwise ask whoever did it, and remove it: `gcloud projects remove-iam-policy-binding "
                 "{project}` with that member and role.",
             ),
