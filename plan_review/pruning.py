@@ -13,7 +13,7 @@ from plan_review.synthesis import Stack
 
 _REFERENCE = re.compile(r"\b(data\.)?([a-z][a-z0-9]*_[a-z0-9_]+)\.([A-Za-z_][\w-]*)")
 # Sections that bear on every resource: if one differs, nothing is left out.
-_GLOBAL = ("provider", "locals", "variable", "module", "moved", "import", "removed", "check")
+_GLOBAL = ("provider", "locals", "variable", "module", "import", "check")
 
 
 def _nodes(stack: Stack) -> dict[str, Mapping[str, Any]]:

@@ -163,13 +163,44 @@ def _write(folder: Path, batch: Sequence[_Part], side: str, as_root: bool) -> No
         (folder / "main.tf.json").write_text(_text(_prepared(stack)))
         return
     modules = {}
+    shared: dict[str, dict[str, Any]] = {}
     for part in batch:
         home = folder / part.module
         home.mkdir(exist_ok=True)
         stack = part.base if side == "base" else part.head
-        (home / "main.tf.json").write_text(_text(_prepared(stack)))
-        modules[part.module] = {"source": f"./{part.module}"}
-    (folder / "main.tf.json").write_text(_text({"module": modules}))
+        prepared = _prepared(stack)
+        used = {}
+        for name, blocks in prepared.pop("provider", {}).items():
+            for block in blocks if isinstance(blocks, list) else [blocks]:
+                local = f"{name}.{block['alias']}" if "alias" in block else name
+                used[local] = _provider(shared, name, block)
+        _declare_aliases(prepared, used)
+        (home / "main.tf.json").write_text(_text(prepared))
+        modules[part.module] = {"source": f"./{part.module}", "providers": used}
+    root: dict[str, Any] = {"module": modules, "provider": {}}
+    for address, block in shared.items():
+        root["provider"].setdefault(address.partition(".")[0], []).append(block)
+    (folder / "main.tf.json").write_text(_text({key: value for key, value in root.items() if value}))
+
+
+def _provider(shared: dict[str, dict[str, Any]], name: str, block: Mapping[str, Any]) -> str:
+    """Return the address of a provider in the root module: stacks with equal settings share one."""
+    plain = {key: value for key, value in block.items() if key != "alias"}
+    for address, known in shared.items():
+        if address.startswith(f"{name}.") and {k: v for k, v in known.items() if k != "alias"} == plain:
+            return address
+    alias = f"p{len(shared)}"
+    shared[f"{name}.{alias}"] = {**plain, "alias": alias}
+    return f"{name}.{alias}"
+
+
+def _declare_aliases(stack: dict[str, Any], used: Iterable[str]) -> None:
+    """Say in a module which further configurations of its providers it is given."""
+    for local in used:
+        name, _, alias = local.partition(".")
+        needed = stack.get("terraform", {}).get("required_providers", {}).get(name)
+        if alias and isinstance(needed, dict):
+            needed.setdefault("configuration_aliases", []).append(local)
 
 
 def _text(document: Mapping[str, Any]) -> str:
