@@ -10,6 +10,10 @@ from cdktf_cdktf_provider_google.billing_budget import (
 )
 from constructs import Construct
 
+from modelyard.naming import fit
+
+DISPLAY_NAME = 60
+
 
 class ProjectBudget(Construct):
     """Tells a channel at half, nine tenths and all of the amount, and when the forecast exceeds it.
@@ -30,10 +34,10 @@ class ProjectBudget(Construct):
     Args:
         scope: parent.
         construct_id: id in the parent.
-        name: display name.
+        name: display name; beyond the 60 characters that the API takes it is cut.
         billing_account: billing account that pays for the project.
         project_number: number of the project.
-        amount: monthly amount in `currency`, rounded to whole units.
+        amount: monthly amount in `currency`, rounded to whole units, at least one.
         currency: the billing account's currency, ISO 4217.
         channel: notification channel to tell.
     """
@@ -55,13 +59,13 @@ class ProjectBudget(Construct):
             self,
             "budget",
             billing_account=billing_account,
-            display_name=name,
+            display_name=fit(name, DISPLAY_NAME),
             budget_filter=BillingBudgetBudgetFilter(
                 projects=[f"projects/{project_number}"], calendar_period="MONTH"
             ),
             amount=BillingBudgetAmount(
                 specified_amount=BillingBudgetAmountSpecifiedAmount(
-                    currency_code=currency, units=str(round(amount))
+                    currency_code=currency, units=str(max(1, round(amount)))
                 )
             ),
             threshold_rules=[

@@ -8,6 +8,7 @@ from cel import evaluate
 from modelyard.naming import Names
 from modelyard.spec.environment import Network as Ranges
 from modules.admission import AdmissionPolicy
+from modules.budget import ProjectBudget
 from modules.cluster import disk_type, maintenance
 from modules.keys import KeyUse
 from modules.metrics_adapter import MetricsAdapter
@@ -140,6 +141,24 @@ def test_the_control_plane_reaches_the_metrics_adapter_through_its_agents_too() 
         "namespace_selector": {"match_labels": {"kubernetes.io/metadata.name": "kube-system"}},
         "pod_selector": {"match_labels": {"k8s-app": "konnectivity-agent"}},
     } in rule["from"]
+
+
+def test_a_budget_is_named_and_set_as_the_api_takes_it() -> None:
+    resources = synthesized(
+        lambda stack: ProjectBudget(
+            stack,
+            "b",
+            name=f"modelyard production {'a' * 40}",
+            billing_account="000000-AAAAAA-000000",
+            project_number="1",
+            amount=0.2,
+            currency="EUR",
+            channel="projects/p/notificationChannels/1",
+        )
+    )
+    budget = resources["google_billing_budget"]["b/budget"]
+    assert len(budget["display_name"]) == 60
+    assert budget["amount"]["specified_amount"]["units"] == "1"
 
 
 def test_a_policy_is_bound_after_it_exists_and_holds_what_it_says() -> None:
