@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib import import_module
 from pathlib import Path
 
 from cdktf import App
-from constructs import Construct
 
 from modelyard.naming import Names
 from modelyard.spec.environment import Environment
@@ -17,22 +17,9 @@ from modelyard.spec.load import environment_names, load_environment, load_team, 
 from modelyard.spec.team import DeployedTeam
 from stacks import rules
 from stacks.base import BaseStack
-from stacks.catalog import CatalogStack
-from stacks.cluster import ClusterStack
-from stacks.foundation import FoundationStack
-from stacks.operations import OperationsStack
-from stacks.platform import PlatformStack
-from stacks.team import TeamStack
-from stacks.tenant import TenantStack
 
 # The stacks that an environment's teams share.
-ROOMS: Mapping[str, Callable[[Construct, Environment], BaseStack]] = {
-    "foundation": FoundationStack,
-    "platform": PlatformStack,
-    "cluster": ClusterStack,
-    "catalog": CatalogStack,
-    "operations": OperationsStack,
-}
+ROOMS = ("foundation", "platform", "cluster", "catalog", "operations")
 # What a stack needs deployed before it; the first deployment goes in this order.
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "foundation": (),
@@ -120,6 +107,15 @@ def _may_match(pattern: str, environment: str) -> bool:
     return fnmatchcase(environment, literal) or any(sign in literal for sign in "*?[")
 
 
+def _class_of(kind: str) -> Callable[..., BaseStack]:
+    """Return a stack's class, such as `stacks.team.TeamStack`.
+
+    Imported when it is needed: each brings the bindings of its resources, and one stack alone is quick then.
+    """
+    made: Callable[..., BaseStack] = getattr(import_module(f"stacks.{kind}"), f"{kind.title()}Stack")
+    return made
+
+
 def build(app: App, selection: Selection) -> None:
     """Add the selected stacks of one environment to `app`.
 
@@ -130,16 +126,15 @@ def build(app: App, selection: Selection) -> None:
         SpecError: a team's `stack.py` is wrong.
     """
     environment = selection.environment
-    stacks: dict[str, BaseStack] = {
-        room: make(app, environment) for room, make in ROOMS.items() if room in selection.rooms
-    }
+    stacks = {room: _class_of(room)(app, environment) for room in ROOMS if room in selection.rooms}
     needs = [(stack, NEEDS[room]) for room, stack in stacks.items()]
     for team in selection.tenants:
-        tenant = TenantStack(app, environment, team.team, team.cost_center)
+        tenant = _class_of("tenant")(app, environment, team.team, team.cost_center)
         stacks[f"tenant-{team.team}"] = tenant
         needs.append((tenant, NEEDS["tenant"]))
     for team in selection.teams:
-        needs.append((TeamStack(app, environment, team), (f"tenant-{team.team}", *NEEDS["team"])))
+        own = _class_of("team")(app, environment, team)
+        needs.append((own, (f"tenant-{team.team}", *NEEDS["team"])))
     for stack, before in needs:
         for room in before:
             if room in stacks:

@@ -42,6 +42,13 @@ def test_a_breach_is_found(type_: str, resource: dict[str, Any], says: str) -> N
     assert says in line
 
 
+def test_a_view_holds_no_data() -> None:
+    view = {"labels": LABELS, "view": {"query": "SELECT 1", "use_legacy_sql": False}}
+    assert rules.check("dev-catalog", document("google_bigquery_table", view)) == []
+    (line,) = rules.check("dev-catalog", document("google_bigquery_table", {"labels": LABELS}))
+    assert "prevent_destroy" in line
+
+
 def test_shared_stacks_may_act_on_other_projects() -> None:
     account = document("google_service_account", {"account_id": "x", "project": "other"})
     assert rules.check("dev-foundation", account) == []
