@@ -63,11 +63,13 @@ def compare(
     files = git.changed_files(repository, folder, before, after)
     with ExitStack() as cleanup:
         work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="modelyard-review-")))
-        old = Checkout(git.check_out(repository, folder, before, work / "base"), f"base {before}")
-        if after.commit:
-            new = Checkout(git.check_out(repository, folder, after, work / "head"), f"head {after}")
-        else:
-            new = Checkout(folder, f"head: {after}")
+        with ThreadPoolExecutor(2) as pool:
+            checked_out = pool.submit(git.check_out, repository, folder, before, work / "base")
+            if after.commit:
+                new = Checkout(git.check_out(repository, folder, after, work / "head"), f"head {after}")
+            else:
+                new = Checkout(folder, f"head: {after}")
+            old = Checkout(checked_out.result(), f"base {before}")
         wanted = {
             stack
             for stack in synthesis.affected(old.fleet, new.fleet, files)

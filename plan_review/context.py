@@ -10,25 +10,13 @@ from modelyard.spec.base import Sensitivity
 from plan_review import iam
 from plan_review.changes import Change, StackPlan, at
 from plan_review.fleet import EnvironmentFacts, Fleet
+from plan_review.promotion import Promotion, from_checkouts, from_settings
+from plan_review.subject import Subject
 
 _STACK = re.compile(
     r"(?P<environment>[a-z][a-z0-9]*)-(?:(?:team|tenant)-(?P<team>[a-z0-9-]+)|foundation|platform|cluster|catalog|operations)"
 )
 _SHARED = frozenset(("shared", ""))
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Whom something belongs to; empty where it is shared."""
-
-    environment: str = ""
-    team: str = ""
-    model: str = ""
-
-    def __str__(self) -> str:
-        if self.model:
-            return f"{self.team}/{self.model}" if self.team else self.model
-        return f"team {self.team}" if self.team and self.team != "platform" else "the platform"
 
 
 @dataclass(frozen=True)
@@ -64,6 +52,20 @@ class Context:
         self._subjects: dict[int, Subject] = {}
         self._gained: dict[int, list[iam.Grant]] = {}
         self._lost: dict[int, list[iam.Grant]] = {}
+
+    @cached_property
+    def changed_teams(self) -> Sequence[str]:
+        """Teams whose folder differs between the two checkouts."""
+        if not self.compares_checkouts:
+            return ()
+        return [team for team in self.fleet.teams if not self.fleet.same_files(self.base, team)]
+
+    @cached_property
+    def promotions(self) -> tuple[Promotion, ...]:
+        """Models of which another version is served."""
+        if self.compares_checkouts:
+            return tuple(from_checkouts(self.base, self.fleet, self.changed_teams))
+        return tuple(from_settings((change, self.subject(change)) for change in self.changes()))
 
     def changes(self) -> Iterator[Change]:
         """Yield every change under review."""

@@ -14,8 +14,9 @@ import yaml
 
 from modelyard.spec import cron
 from plan_review.changes import Action, StackPlan, Values, at
-from plan_review.context import Context, Subject, as_list
+from plan_review.context import Context, as_list
 from plan_review.rules.exposure import containers
+from plan_review.subject import Subject
 from plan_review.words import as_number, quantity
 
 _GPU = "nvidia.com/gpu"

@@ -148,6 +148,19 @@ class Fleet:
             return {}
         return document if isinstance(document, dict) else {}
 
+    def same_files(self, other: "Fleet", team: str) -> bool:
+        """Return whether a team's folder is the same in another checkout."""
+        return self._files(team) == other._files(team)
+
+    def _files(self, team: str) -> dict[str, bytes]:
+        if self.root is None:
+            return {}
+        try:
+            found = sorted((self.root / "teams" / team).iterdir())
+            return {path.name: path.read_bytes() for path in found if path.is_file()}
+        except OSError:
+            return {}
+
     def sensitivity(self, team: str, model: str, canary: bool = False) -> Mapping[str, Sensitivity]:
         """Return the sensitivity of each feature: the team's word, else the manifest's."""
         features = _features(self.manifest(team, model, canary))

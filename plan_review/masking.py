@@ -150,13 +150,21 @@ def _clean_text(value: str, name: str, whole: bool) -> Any:
     if whole or is_secret_name(name):
         return Masked(value)
     if value[0] in "{[" and value[-1] in "}]":
-        try:
-            parsed = json.loads(value)
-        except (ValueError, RecursionError):
-            parsed = None
-        if isinstance(parsed, dict | list):
-            return clean(parsed)
+        parsed = _parsed(value)
+        if parsed is not None:
+            return parsed
     return Masked(value) if is_secret_value(value) else value
+
+
+# Many tables have one schema: the same text is parsed once, and nobody changes what comes of it.
+@lru_cache(maxsize=2048)
+def _parsed(text: str) -> Any:
+    """Return a JSON object or list without secrets; None if the text is neither."""
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return clean(parsed) if isinstance(parsed, dict | list) else None
 
 
 def _clean_mapping(

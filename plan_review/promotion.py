@@ -6,16 +6,16 @@ the model's pods, which carry version, artefact and signature alone.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from modelyard.spec.base import Sensitivity
-from plan_review.changes import at
-from plan_review.context import Context
+from plan_review.changes import Change, at
 from plan_review.fleet import Fleet, features
+from plan_review.subject import Subject
 from plan_review.words import number
 
 
@@ -104,15 +104,10 @@ class Promotion:
             yield f"{found.package} {found.version}: {found.id}, {found.summary} ({fixed})"
 
 
-def promotions(context: Context) -> tuple[Promotion, ...]:
-    """Return the promotions in a review, those of the checkouts first."""
-    if context.compares_checkouts:
-        return tuple(_from_checkouts(context.base, context.fleet))
-    return tuple(_from_plans(context))
-
-
-def _from_checkouts(base: Fleet, head: Fleet) -> Iterator[Promotion]:
-    for team, facts in head.teams.items():
+def from_checkouts(base: Fleet, head: Fleet, teams: Iterable[str]) -> Iterator[Promotion]:
+    """Yield the promotions of `teams` between two checkouts."""
+    for team in teams:
+        facts = head.teams[team]
         old_models = base.teams[team].models if team in base.teams else {}
         for model in facts.models:
             served = base.manifest(team, model) if model in old_models else {}
@@ -231,9 +226,9 @@ def _packages(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple
     }
 
 
-def _from_plans(context: Context) -> Iterator[Promotion]:
-    """Read promotions off the settings of pods, which carry version and features."""
-    for change in context.changes():
+def from_settings(changes: Iterable[tuple[Change, Subject]]) -> Iterator[Promotion]:
+    """Yield promotions as the settings of pods show them, which carry version and features."""
+    for change, subject in changes:
         if change.type not in ("kubernetes_config_map_v1", "kubernetes_config_map"):
             continue
         documents = [v.get("data") or {} for v in (change.before, change.after)]
@@ -242,8 +237,8 @@ def _from_plans(context: Context) -> Iterator[Promotion]:
             isinstance(old, Mapping) and old.get("version") == new.get("version")
         ):
             continue
-        subject = context.subject(change)
-        role = "canary" if context.name(change).endswith("-canary") else "served"
+        name = str(at(change.values, "metadata.name", ""))
+        role = "canary" if "-canary" in name else "served"
         was, now = features(old) if isinstance(old, Mapping) else {}, features(new)
         yield Promotion(
             team=subject.team,

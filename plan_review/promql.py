@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _END = re.compile(
     r"^(?P<series>.*\S)\s*(?P<sign>>=|<=|==|!=|>|<)\s*(?:bool\s+)?"
@@ -32,6 +33,7 @@ class Condition:
         return self.value > other.value if self.above else self.value < other.value
 
 
+@lru_cache(maxsize=65_536)
 def parse(query: str) -> Condition | None:
     """Return the parts of `query`, or None where it compares with no number."""
     main, guard = _split(_unwrapped(query.strip()))

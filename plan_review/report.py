@@ -14,7 +14,7 @@ from plan_review.context import Context
 from plan_review.cost import Estimate, estimate
 from plan_review.diff import Repeated, ResourceDiff, aggregate
 from plan_review.masking import Masked, Unknown
-from plan_review.promotion import Promotion, advisories, promotions
+from plan_review.promotion import Promotion, advisories
 from plan_review.rules import Finding, Rule, Severity
 from plan_review.words import count, listing
 
@@ -144,7 +144,7 @@ def build(
         counts=counts,
         blast=touched,
         findings=tuple(findings),
-        promotions=promotions(context),
+        promotions=context.promotions,
         repeated=tuple(repeated),
         diffs=tuple(diff for diff in diffs if diff.differences or diff.change.action is Action.REPLACE),
         created=tuple(c for c in changes if c.action is Action.CREATE),
@@ -193,7 +193,7 @@ def _notes(context: Context, touched: Blast) -> Iterable[str]:
     if strange:
         kinds = listing(f"{kind} ({amount})" for kind, amount in sorted(strange.items()))
         yield f"No rule knows these types, so only their differences are shown: {kinds}."
-    if any(promotion.packages for promotion in promotions(context)):
+    if any(promotion.packages for promotion in context.promotions):
         file = advisories()
         yield f"Known weaknesses of dependencies: as of {file['date']}. {file['coverage']}"
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Checkout:
     name: str
     """What people call it, for messages."""
 
-    @property
+    @cached_property
     def fleet(self) -> Fleet:
         """What it declares."""
         return Fleet(self.root)

@@ -18,7 +18,8 @@ _HIDDEN = frozenset(
 
 def plain(text: str) -> str:
     """Return `text` with control characters and hidden ones written out, on one line."""
-    return "".join(_shown(character) for character in " ".join(text.split()))
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(_shown(character) for character in line)
 
 
 def _shown(character: str) -> str:

@@ -270,6 +270,12 @@ def versioning_off(change: Change, context: Context) -> Iterator[Hit]:
         yield Hit(f"{context.thing(change)}: versioning off")
 
 
+def _schema_changes(change: Change) -> bool:
+    """Return whether a table has another schema, and it is known."""
+    known = change.kept and isinstance(change.after.get("schema"), list)
+    return known and bool(change.before.get("schema") != change.after["schema"])
+
+
 def _schema(values: Values) -> dict[str, tuple[str, Mapping[str, Any]]]:
     """Return the columns of a table by their name as BigQuery compares it."""
     return {name.lower(): (name, field) for name, field in columns(values.get("schema"))}
@@ -285,7 +291,7 @@ def _schema(values: Values) -> dict[str, tuple[str, Mapping[str, Any]]]:
 )
 def column_removed(change: Change, context: Context) -> Iterator[Hit]:
     """Find columns that are there no more."""
-    if not change.kept or not isinstance(change.after.get("schema"), list):
+    if not _schema_changes(change):
         return
     after = _schema(change.after)
     for key, (name, _) in _schema(change.before).items():
@@ -306,7 +312,7 @@ _TYPE_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUC
 )
 def column_retyped(change: Change, context: Context) -> Iterator[Hit]:
     """Find changed types and modes, and new columns that old rows cannot have."""
-    if not change.kept or not isinstance(change.after.get("schema"), list):
+    if not _schema_changes(change):
         return
     before = _schema(change.before)
     for key, (name, field) in _schema(change.after).items():

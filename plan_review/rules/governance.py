@@ -33,10 +33,8 @@ _KEYS = (
 )
 def sensitivity_lowered(context: Context) -> Iterator[PlanHit]:
     """Find features whose sensitivity falls between the two checkouts."""
-    if not context.compares_checkouts:
-        return
-    for team, facts in context.fleet.teams.items():
-        for model in facts.models:
+    for team in context.changed_teams:
+        for model in context.fleet.teams[team].models:
             before = context.base.sensitivity(team, model)
             after = context.fleet.sensitivity(team, model)
             for feature, level in after.items():
@@ -60,7 +58,7 @@ def sensitivity_lowered(context: Context) -> Iterator[PlanHit]:
 )
 def policy_tag_removed(change: Change, context: Context) -> Iterator[Hit]:
     """Find columns that stay, but without their tag or with a weaker one."""
-    if not change.kept or not isinstance(change.after.get("schema"), list):
+    if not change.kept or not isinstance(change.after.get("schema"), list) or not change.changed("schema"):
         return
     before, after = policy_tags(change.before.get("schema")), policy_tags(change.after.get("schema"))
     there = {name for name, _ in _all_columns(change.after)}
@@ -341,7 +339,7 @@ def cost_center_changed(context: Context) -> Iterator[PlanHit]:
 )
 def restricted_column_added(change: Change, context: Context) -> Iterator[Hit]:
     """Find new columns that carry a policy tag."""
-    if not change.kept:
+    if not change.kept or not change.changed("schema"):
         return
     before = {name for name, _ in _all_columns(change.before)}
     added = [column for column in policy_tags(change.after.get("schema")) if column not in before]

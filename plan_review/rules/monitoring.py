@@ -48,6 +48,8 @@ def readable(value: float, condition: Mapping[str, Any]) -> str:
 
 def _pairs(change: Change) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Yield the conditions of an alert before and after, matched by name or where one stands alone."""
+    if not change.changed("conditions"):
+        return
     before, after = conditions(change.before), conditions(change.after)
     if len(before) == len(after) == 1:
         yield before[0], after[0]

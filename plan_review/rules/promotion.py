@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 
 from plan_review.context import Context
-from plan_review.promotion import Promotion, promotions
+from plan_review.promotion import Promotion
 from plan_review.rules.registry import PlanHit, Severity, plan_rule
 from plan_review.words import listing, number
 
 
 def _hits(context: Context, message: Callable[[Promotion], str]) -> Iterator[PlanHit]:
-    for promotion in promotions(context):
+    for promotion in context.promotions:
         text = message(promotion)
         if text:
             canary = ".canary" if promotion.role == "canary" else ""
