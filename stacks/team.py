@@ -274,8 +274,6 @@ class TeamStack(BaseStack):
                 "MODELYARD_CONFIG": "/etc/modelyard/model.json",
                 "GOOGLE_CLOUD_PROJECT": self.team_names.project,
             },
-            probes=pattern is not Pattern.BATCH,
-            restart_policy="Never" if pattern is Pattern.BATCH else "Always",
         )
 
 

@@ -1,6 +1,7 @@
 """A batch model: a scheduled job of indexed pods that each score their share of the table."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cdktf_cdktf_provider_kubernetes import cron_job_v1
 from constructs import Construct
@@ -8,6 +9,9 @@ from constructs import Construct
 from modelyard.spec.base import seconds
 from modelyard.spec.team import Batch
 from modules.workload import SCRAPED, PodShape, pod
+
+RETRIES = 3
+"""How often one shard is tried again."""
 
 
 class BatchJob(Construct):
@@ -36,7 +40,7 @@ class BatchJob(Construct):
         namespace: where it runs.
         labels: labels of everything in it.
         version: model version, as a label of its series.
-        shape: its pods; they never restart in place, the job starts new ones.
+        shape: its pods; here they are not probed and never restart in place, the job starts new ones.
         batch: schedule, shards and deadline.
     """
 
@@ -55,6 +59,8 @@ class BatchJob(Construct):
         super().__init__(scope, construct_id)
         selector = {"app.kubernetes.io/name": name}
         marked = {**labels, **selector, "version": str(version)}
+        # Kubernetes refuses `Always` in a job, and retries per shard with anything but `Never`.
+        shape = replace(shape, restart_policy="Never", probes=False)
         cron_job_v1.CronJobV1(
             self,
             "cron-job",
@@ -73,7 +79,9 @@ class BatchJob(Construct):
                         completion_mode="Indexed",
                         completions=batch.shards,
                         parallelism=batch.shards,
-                        backoff_limit_per_index=3,
+                        backoff_limit_per_index=RETRIES,
+                        # The provider's default for all shards together, 6, would end the job before that.
+                        backoff_limit=RETRIES * batch.shards,
                         max_failed_indexes=0,
                         active_deadline_seconds=seconds(batch.deadline),
                         ttl_seconds_after_finished="604800",

@@ -1,0 +1,27 @@
+"""Behaviour of the modules that serve models, beyond their examples."""
+
+import pytest
+
+from modelyard.spec.team import Batch, Resources
+from modules.batch_job import RETRIES, BatchJob
+from modules.workload import PodShape
+from tests.modules.synthesis import synthesized
+
+
+@pytest.mark.parametrize("shards", [1, 8])
+def test_each_shard_of_a_batch_is_tried_again_whatever_the_others_need(shards: int) -> None:
+    shape = PodShape("registry/batch@sha256:0", Resources(), "m", "model-m", ["score"], {})
+    resources = synthesized(
+        lambda stack: BatchJob(
+            stack, "m", name="m", namespace="n", labels={}, version=1, shape=shape, batch=Batch(shards=shards)
+        )
+    )
+    job = resources["kubernetes_cron_job_v1"]["m/cron-job"]["spec"]["job_template"]["spec"]
+    assert job["backoff_limit_per_index"] == RETRIES
+    # The job as a whole fails at more failures than this: never before one shard had all its retries.
+    assert job["backoff_limit"] >= job["completions"] * RETRIES
+    # What Kubernetes asks of a job with retries per index.
+    assert job["completion_mode"] == "Indexed"
+    pod = job["template"]["spec"]
+    assert pod["restart_policy"] == "Never"
+    assert "startup_probe" not in pod["container"][0]
