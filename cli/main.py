@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.errors import CommandError
+from cli.review import register as register_review
 from cli.root import find_root
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 new_app = typer.Typer(no_args_is_help=True, help="Make a team, or a model of a team.")
 app.add_typer(new_app, name="new")
+register_review(app)
 
 
 class Format(StrEnum):
@@ -280,6 +282,11 @@ def _expected(error: Exception) -> str | None:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"modelyard: {where}{error.strerror or error}"
+    if "plan_review.errors" in sys.modules:
+        from plan_review.errors import ReviewError
+
+        if isinstance(error, ReviewError):
+            return f"modelyard: {error}"
     if "plan_review.standin.sources" in sys.modules:
         from plan_review.standin.sources import StandinError
 
