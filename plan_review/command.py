@@ -113,7 +113,8 @@ def _write(report: Report, form: str, path: Path | None) -> None:
     if form not in FORMATS:
         raise ReviewError("--format", f"'{form}' is not one of {', '.join(FORMATS)}.")
     if path is None and form == "text":
-        text.show(report, Console(highlight=False, markup=False, emoji=False, soft_wrap=False))
+        width = None if sys.stdout.isatty() else text.WIDTH
+        text.show(report, Console(width=width, highlight=False, markup=False, emoji=False))
     elif path is None:
         sys.stdout.write(FORMATS[form](report))
         sys.stdout.flush()

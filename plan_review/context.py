@@ -229,6 +229,9 @@ class Context:
             return f"the log of {subject}{self.holds(change, grant)} ({grant.on})"
         if grant.kind == "storage_managed_folder":
             return f"the artefacts of {subject} ({grant.on})"
+        if grant.kind in ("bigquery_datapolicy_data_policy", "data_catalog_policy_tag"):
+            how = "masked columns" if "datapolicy" in grant.kind else "protected columns"
+            return f"the {how} of {subject} ({grant.on})"
         team = self.fleet.team_of_project(grant.on.removeprefix("project "))
         if grant.kind == "project" and team:
             return f"the project of team {team} ({grant.on.removeprefix('project ')})"

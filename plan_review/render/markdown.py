@@ -107,7 +107,7 @@ def _findings(report: Report, page: _Page) -> None:
 def _finding_lines(findings: list[Finding]) -> Iterator[str]:
     entries = parts.told(findings)
     for entry in entries[:_MOST_PER_RULE]:
-        yield f"- {markdown(entry.finding.message)}{_where(entry)}{_access(entry.finding)}"
+        yield f"- {markdown(entry.finding.message)}{_where(entry)}{_access(entry)}"
         if entry.finding.waived_by:
             yield f"  - waived: {markdown(entry.finding.waived_by)}"
     if len(entries) > _MOST_PER_RULE:
@@ -121,11 +121,12 @@ def _where(entry: parts.Told) -> str:
     return f" ({markdown(entry.where)})" if entry.where else ""
 
 
-def _access(finding: Finding) -> str:
+def _access(entry: parts.Told) -> str:
+    finding = entry.finding
     if not finding.principal:
         return ""
-    named = (("principal", finding.principal), ("role", finding.role), ("resource", finding.resource))
-    return " — " + ", ".join(f"{name} {code(value)}" for name, value in named)
+    on = ", ".join(code(resource) for resource in entry.resources)
+    return f" — principal {code(finding.principal)}, role {code(finding.role)}, resource {on}"
 
 
 def _cost(report: Report, page: _Page) -> None:

@@ -10,7 +10,7 @@ from plan_review.render import parts
 from plan_review.render.safe import markup
 from plan_review.report import COUNTED, Report
 from plan_review.rules import Finding, Rule, Severity
-from plan_review.words import count, show
+from plan_review.words import count, listing, show
 
 _MOST_OPEN = 30
 
@@ -49,7 +49,12 @@ def _style() -> str:
 def _head(report: Report) -> Iterator[str]:
     tone = "ok" if report.exit_code == 0 else report.severity.value
     yield f'<p><span class="verdict {tone}">{markup(report.verdict)}</span></p>'
-    yield f"<h1>{markup(_capital(report.reach))}</h1>"
+    touched = (("stack", report.blast.stacks), ("team", report.blast.teams), ("model", report.blast.models))
+    sizes = [count(len(names), noun) for noun, names in touched if names]
+    yield f"<h1>Touches {' and '.join(filter(None, (', '.join(sizes[:-1]), *sizes[-1:]))) or 'nothing'}</h1>"
+    for noun, names in touched:
+        if names:
+            yield f"<p class=soft>{_capital(noun)}s: {markup(listing(names, 60))}</p>"
     if report.head:
         base = markup(report.base or "nothing")
         yield f"<p class=soft><code>{base}</code> → <code>{markup(report.head)}</code></p>"
@@ -123,7 +128,8 @@ def _item(entry: parts.Told) -> str:
     finding = entry.finding
     text = markup(finding.message) + _where(entry)
     if finding.principal:
-        named = (("principal", finding.principal), ("role", finding.role), ("on", finding.resource))
+        named = [("principal", finding.principal), ("role", finding.role)]
+        named += [("on", resource) for resource in entry.resources]
         access = " ".join(f"{name} <code>{markup(value)}</code>" for name, value in named)
         text += f'<small class="access">{access}</small>'
     if finding.waived_by:

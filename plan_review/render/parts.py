@@ -1,5 +1,6 @@
 """Sentences that several formats share."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -95,15 +96,32 @@ class Told:
     finding: Finding
     where: str
     """In how many stacks or on how many resources; empty for a single one."""
+    resources: tuple[str, ...]
+    """What access is granted on, of all of them."""
 
 
 def told(findings: Sequence[Finding]) -> list[Told]:
-    """Return findings of one rule with equal ones told once."""
+    """Return findings of one rule with equal ones told once, also where only the environment differs."""
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
-        key = (finding.message, finding.principal, finding.role, finding.resource, finding.waived_by)
-        groups.setdefault(key, []).append(finding)
-    return [Told(group[0], _where(group)) for group in groups.values()]
+        key = (
+            _anywhere(finding.message, finding),
+            finding.role,
+            finding.team,
+            finding.model,
+            finding.waived_by,
+        )
+        groups.setdefault((*key, _anywhere(finding.principal, finding)), []).append(finding)
+    return [
+        Told(group[0], _where(group), tuple(dict.fromkeys(f.resource for f in group if f.resource)))
+        for group in groups.values()
+    ]
+
+
+def _anywhere(text: str, finding: Finding) -> str:
+    """Return a text with the name of the finding's environment left open."""
+    name = finding.environment
+    return re.sub(rf"(?<![a-zA-Z0-9]){re.escape(name)}(?![a-zA-Z0-9])", "*", text) if name else text
 
 
 def _where(group: Sequence[Finding]) -> str:

@@ -19,14 +19,15 @@ _STYLES = {
     Severity.WARN: "yellow",
     Severity.INFO: "cyan",
 }
+WIDTH = 110
 _MOST_PER_RULE = 12
 _MOST_DIFFS = 60
 
 
 def render(report: Report) -> str:
-    """Return the report without colours, 110 columns wide."""
+    """Return the report without colours, `WIDTH` columns wide."""
     buffer = io.StringIO()
-    show(report, Console(file=buffer, width=110, force_terminal=False, highlight=False, markup=False))
+    show(report, Console(file=buffer, width=WIDTH, force_terminal=False, highlight=False, markup=False))
     return buffer.getvalue()
 
 
@@ -78,6 +79,8 @@ def _findings(report: Report, console: Console) -> None:
         for entry in entries[:_MOST_PER_RULE]:
             where = f" ({entry.where})" if entry.where else ""
             _line(console, f"{entry.finding.message}{where}", indent=8)
+            for resource in entry.resources[1:]:
+                _line(console, f"also on {resource}", "dim", 10)
             if entry.finding.waived_by:
                 _line(console, f"waived: {entry.finding.waived_by}", "dim", 10)
         if len(entries) > _MOST_PER_RULE:

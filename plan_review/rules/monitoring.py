@@ -28,15 +28,23 @@ def query_of(condition: Mapping[str, Any]) -> str:
 
 
 def what(change: Change, context: Context) -> str:
-    """Return an alert in words, such as `drift alert of flight-ops/arrival-delay`."""
+    """Return an alert in words, such as `drift alert of flight-ops/arrival-delay (drift-features)`."""
+    kind, key = _kind(change)
     subject = context.subject(change)
+    if kind:
+        return f"{kind} alert of {subject} ({key})"
+    title = context.name(change)
+    return f'alert "{title}"' if subject.model and subject.model in title else f'alert "{title}" of {subject}'
+
+
+def _kind(change: Change) -> tuple[str, str]:
+    """Return the family and key of the monitor that an alert is of; empty if it is of none."""
     for values in (change.before, change.after):
         for condition in conditions(values):
             key = str(at(condition, "condition_prometheus_query_language.alert_rule", ""))
             if key in _BY_KEY:
-                return f"{_BY_KEY[key].family} alert of {subject} ({key.replace('_', '-')})"
-    title = context.name(change)
-    return f'alert "{title}"' if subject.model and subject.model in title else f'alert "{title}" of {subject}'
+                return _BY_KEY[key].family.value, key.replace("_", "-")
+    return "", ""
 
 
 def readable(value: float, condition: Mapping[str, Any]) -> str:
@@ -71,9 +79,9 @@ def _pairs(change: Change) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any
 def alert_removed(change: Change, context: Context) -> Iterator[Hit]:
     """Find alerts that go although what they watch stays."""
     if change.action in (Action.DELETE, Action.FORGET):
-        subject = context.subject(change)
-        verb = "loses its" if subject.model else "lose the"
-        yield Hit(f"{subject} {verb} {what(change, context)}")
+        kind, key = _kind(change)
+        lost = f"{kind} alert ({key})" if kind else f'alert "{context.name(change)}"'
+        yield Hit(f"{context.subject(change)} loses its {lost}")
     if change.kept:
         gone = len(conditions(change.before)) - len(conditions(change.after))
         if gone > 0:
