@@ -96,6 +96,13 @@ def test_every_guide_reference_and_decision_is_in_an_index() -> None:
             assert f"({name}) | {title} |" in index["docs/decisions/README.md"], document.path
 
 
+def test_the_team_file_of_the_readme_is_the_examples() -> None:
+    readme = next(document for document in documents() if document.path == "README.md")
+    (shown,) = readme.blocks("yaml")
+    modeline, _, team_file = (ROOT / "teams/flight-ops/team.yaml").read_text("utf-8").partition("\n")
+    assert modeline.startswith("# yaml-language-server") and shown == team_file
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
