@@ -173,8 +173,6 @@ def _notes(context: Context, touched: Blast) -> Iterable[str]:
             "checked; Google was not asked, and what is really deployed was not looked at."
         )
     for plan in context.plans:
-        if plan.errored:
-            yield f"The plan of {plan.stack} ended with an error: it may lack changes, and cannot be applied."
         if not plan.complete:
             yield f"The plan of {plan.stack} is partial: another apply will follow it."
         if plan.real and not plan.has_prior_state and plan.changes:

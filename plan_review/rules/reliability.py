@@ -7,7 +7,7 @@ from plan_review.changes import Action, Change, Values, at
 from plan_review.context import Context, as_list, named
 from plan_review.promql import seconds
 from plan_review.rules.exposure import PODS, containers
-from plan_review.rules.registry import Hit, Severity, rule
+from plan_review.rules.registry import Hit, PlanHit, Severity, plan_rule, rule
 from plan_review.words import as_number, quantity
 
 _AUTOSCALER = "kubernetes_horizontal_pod_autoscaler*"
@@ -421,3 +421,17 @@ def _serves(change: Change, context: Context) -> bool:
 
 
 __all__ = ["MAX_CANARY_STEP", "canary_share", "named", "seconds"]
+
+
+@plan_rule(
+    "reliability/plan-errored",
+    Severity.BLOCK,
+    title="The plan did not come to its end",
+    rationale="A plan that ended with an error may lack changes: what it shows is not what would be applied.",
+    fix="Mend what Terraform reports, plan again, and review that plan.",
+)
+def plan_errored(context: Context) -> Iterator[PlanHit]:
+    """Find plans that ended with an error."""
+    for plan in context.plans:
+        if plan.errored:
+            yield PlanHit(f"The plan of {plan.stack} ended with an error", stack=plan.stack)
