@@ -36,10 +36,10 @@ class DemoError(Exception):
 class Demo:
     """The steps, over one workspace that is a copy of `environments/` and `teams/`."""
 
-    def __init__(self, root: Path, console: Console) -> None:
+    def __init__(self, root: Path, console: Console, folder: Path | None = None) -> None:
         self.root = root
         self.console = console
-        self.folder = root / "build" / "demo"
+        self.folder = folder or root / "build" / "demo"
         self.workspace = self.folder / "workspace"
         self.out = self.folder / "cdktf.out"
         self.log = self.folder / "demo.log"
@@ -68,7 +68,11 @@ class Demo:
             self._plan_again(environment)
             self._change(environment)
         self.console.print(f"\n[bold green]Done[/] in {time.monotonic() - started:.0f} s. {NOTICE}")
-        self.console.print(f"State, plans and logs are in {self.folder.relative_to(self.root)}/.")
+        self.console.print(f"State, plans and logs are in {self._shown}/.")
+
+    @property
+    def _shown(self) -> Path:
+        return self.folder.relative_to(self.root) if self.folder.is_relative_to(self.root) else self.folder
 
     def _prepare(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -95,13 +99,22 @@ class Demo:
     def _deploy(self, environment: Mapping[str, str]) -> None:
         total = sum(len(made) for doc in self._stacks().values() for made in doc.get("resource", {}).values())
         with self._step(f"Deploy {total} resources with Terraform, through cdktf deploy") as tell:
-            done = 0
+            lines = 0
             command = ["deploy", f"{ENVIRONMENT}-*", "--auto-approve", "--skip-synth", "--parallelism", "2"]
             for line in self._lines(environment, *command):
-                done += "Creation complete" in line
-                tell(f"{done} of {total} resources")
-        if done != total:
-            raise DemoError(f"{done} of {total} resources were made. The log is {self.log}.")
+                lines += "Creation complete" in line
+                tell(f"{lines} of {total} resources")
+        # What was made stands in the states: cdktf leaves lines out when two stacks speak at once.
+        if (made := self._deployed()) != total:
+            raise DemoError(f"{made} of {total} resources were made. The log is {self.log}.")
+
+    def _deployed(self) -> int:
+        """Return how many resources the states hold."""
+        states = (
+            json.loads(path.read_text()) for path in (self.folder / "build" / "state").glob("*.tfstate")
+        )
+        resources = (resource for state in states for resource in state["resources"])
+        return sum(len(resource["instances"]) for resource in resources if resource["mode"] == "managed")
 
     def _plan_again(self, environment: Mapping[str, str]) -> None:
         terraform = find_terraform(self.root, environment)

@@ -16,7 +16,7 @@ from modelyard.naming import Names
 class ImagePolicy(Construct):
     """Admits images of the environment's registry and Google's own system images, and blocks all others.
 
-    A pattern cannot ask for a digest: that is what `modules.image_admission` does inside the cluster.
+    A pattern cannot ask for a digest: that is what `modules.admission` does inside the cluster.
 
     Example:
         ```python

@@ -1,0 +1,32 @@
+"""The demo, as a newcomer runs it."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cli.demo import Demo, DemoError
+from tests.stacks.fleet import ROOT
+
+
+def test_the_demo_deploys_everything_and_shows_the_diff_of_one_file(tmp_path: Path) -> None:
+    output = StringIO()
+    Demo(ROOT, Console(file=output, width=200), tmp_path / "demo").run()
+
+    shown = output.getvalue()
+    assert "11 of 11 plans are empty" in shown
+    assert "of 11 stacks, local-team-flight-ops changed" in shown
+    assert "google_monitoring_alert_policy" in shown
+    assert "Plan: 0 to add, 2 to change, 0 to destroy." in shown
+    assert "Google was not asked" in shown
+
+
+def test_resources_that_were_not_made_fail_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = Demo(ROOT, Console(file=StringIO()), tmp_path / "demo")
+    (tmp_path / "demo" / "cdktf.out" / "stacks" / "local-x").mkdir(parents=True)
+    stack = '{"resource": {"google_project_service": {"a": {}, "b": {}}}}'
+    (tmp_path / "demo" / "cdktf.out" / "stacks" / "local-x" / "cdk.tf.json").write_text(stack)
+    monkeypatch.setattr(demo, "_lines", lambda *_: iter(["a: Creation complete", "b: Creation complete"]))
+    with pytest.raises(DemoError, match="0 of 2 resources were made"):
+        demo._deploy({})
