@@ -199,15 +199,12 @@ def stack_plan(plan: PlanFile, constructs: Mapping[str, str] | None = None) -> S
     for resource in document.resource_changes:
         if resource.mode != "managed" or resource.deposed:
             continue
-        try:
-            change = _change(plan.stack, project, resource, constructs.get(resource.address))
-        except msgspec.DecodeError as error:
-            raise ReviewError(plan.source, f"{resource.address}: {error}.") from None
+        change = _checked(plan, project, resource, constructs)
         if resource.change.actions not in _ACTIONS:
             strange.add("/".join(resource.change.actions))
         idle = change.action is Action.NONE and not change.moved and not change.imported
         (unchanged if idle else changes).append(change)
-    drift = tuple(_change(plan.stack, project, r, constructs.get(r.address)) for r in document.resource_drift)
+    drift = tuple(_checked(plan, project, resource, constructs) for resource in document.resource_drift)
     return StackPlan(
         stack=plan.stack,
         changes=tuple(sorted(changes, key=lambda change: change.address)),
@@ -222,6 +219,16 @@ def stack_plan(plan: PlanFile, constructs: Mapping[str, str] | None = None) -> S
         project=project,
         unknown_actions=tuple(sorted(strange)),
     )
+
+
+def _checked(
+    plan: PlanFile, project: str, resource: ResourceChange, constructs: Mapping[str, str]
+) -> Change:
+    try:
+        return _change(plan.stack, project, resource, constructs.get(resource.address))
+    except (msgspec.DecodeError, RecursionError) as error:
+        what = "its values are nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ReviewError(plan.source, f"{resource.address}: {what}.") from None
 
 
 def _change(stack: str, project: str, resource: ResourceChange, construct: str | None) -> Change:
