@@ -120,8 +120,9 @@ class StreamTopics(Construct):
         self._may_publish("worker-publishes", predictions, worker)
         self._may_publish("worker-rejects", dead, worker)
         self._may_publish("agent-publishes", dead, self._agent)
-        for index, publisher in enumerate(sorted(publishers)):
-            self._may_publish(f"publisher-{index}", source, publisher)
+        # By name, not by position: a new publisher must not replace the grants of those after it.
+        for publisher in sorted(set(publishers)):
+            self._may_publish(f"publisher-{publisher}", source, publisher)
         for who, member in (("worker", worker), ("agent", self._agent)):
             PubsubSubscriptionIamMember(
                 self,

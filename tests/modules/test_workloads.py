@@ -2,10 +2,15 @@
 
 import pytest
 
-from modelyard.spec.team import Batch, Resources
+from modelyard.naming import Names
+from modelyard.spec.team import Batch, Resources, Streaming
 from modules.batch_job import RETRIES, BatchJob
+from modules.streaming_worker import StreamTopics
 from modules.workload import PodShape
+from tests.modules.synthesis import Resources as Made
 from tests.modules.synthesis import synthesized
+
+NAMES = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example")
 
 
 @pytest.mark.parametrize("shards", [1, 8])
@@ -25,3 +30,26 @@ def test_each_shard_of_a_batch_is_tried_again_whatever_the_others_need(shards: i
     pod = job["template"]["spec"]
     assert pod["restart_policy"] == "Never"
     assert "startup_probe" not in pod["container"][0]
+
+
+def publishers(*groups: str) -> Made:
+    return synthesized(
+        lambda stack: StreamTopics(
+            stack,
+            "m",
+            names=NAMES.team("a").model("m"),
+            labels={},
+            streaming=Streaming(),
+            worker="serviceAccount:m@example-a.iam.gserviceaccount.com",
+            project_number="1",
+            publishers=[f"group:{group}@example.com" for group in groups],
+        )
+    )
+
+
+def test_a_new_publisher_replaces_the_grant_of_no_other() -> None:
+    before = publishers("b", "c")["google_pubsub_topic_iam_member"]
+    after = publishers("c", "a", "b", "a")["google_pubsub_topic_iam_member"]
+    assert before.items() <= after.items()
+    new = after.keys() - before.keys()
+    assert [after[path]["member"] for path in new] == ["group:a@example.com"]
