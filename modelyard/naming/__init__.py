@@ -183,8 +183,8 @@ class Names:
 
     @property
     def taxonomy(self) -> str:
-        """Display name of the policy-tag taxonomy."""
-        return f"modelyard-{self.environment}"
+        """Display name of the policy-tag taxonomy; unique in the organisation, so it carries the project."""
+        return f"modelyard-{self.project}"
 
     # Identities of the platform
     def service_account(self, purpose: str) -> str:
@@ -248,6 +248,11 @@ class TeamNames:
         return f"modelyard_{self.environment.environment}_predictions"
 
     @property
+    def taxonomy(self) -> str:
+        """Display name of the taxonomy that the team's prediction logs share, in the team's project."""
+        return f"modelyard-{self.project}"
+
+    @property
     def artifact_folder(self) -> str:
         """Managed folder of the team in the artefact bucket."""
         return f"{self.team}/"
@@ -287,6 +292,11 @@ class ModelNames:
     def log_table(self) -> str:
         """Prediction-log table in the team's dataset."""
         return underscored(self.model)
+
+    @property
+    def taxonomy(self) -> str:
+        """Display name of the taxonomy of this log alone; no project or model has an underscore in its name."""
+        return f"{self.team.taxonomy}_{self.model}"
 
     @property
     def topic(self) -> str:

@@ -83,7 +83,9 @@ class PredictionLogs(Construct):
         observers = sorted(observers)
         opened = {model for model, log in logs.items() if log.clear_readers}
         shared = [log for model, log in logs.items() if model not in opened]
-        tags = self._tags("policy-tags", "", shared, observers)
+        tags = self._tags(Construct(self, "shared"), names.taxonomy, shared, observers)
+        # In scopes of their own, so that no name of a model can be another construct's id.
+        self._models = {model: Construct(self, f"model-{model}") for model in logs}
         self.dataset = Dataset(
             self,
             "dataset",
@@ -99,7 +101,7 @@ class PredictionLogs(Construct):
             policy_tags=tags,
             table_policy_tags={
                 logs[model].table.name: self._tags(
-                    f"policy-tags-{model}", f"-{model}", [logs[model]], observers
+                    self._models[model], names.model(model).taxonomy, [logs[model]], observers
                 )
                 for model in sorted(opened)
             },
@@ -115,16 +117,15 @@ class PredictionLogs(Construct):
         self._grant(model, "writer", "roles/bigquery.dataEditor", member, after)
 
     def _tags(
-        self, construct_id: str, suffix: str, logs: Iterable[Log], observers: Iterable[str]
+        self, scope: Construct, taxonomy: str, logs: Iterable[Log], observers: Iterable[str]
     ) -> dict[Sensitivity, str]:
         clear = {member for log in logs for member in log.clear_readers}
-        environment = self._names.environment
         return PolicyTags(
-            self,
-            construct_id,
+            scope,
+            "policy-tags",
             project=self._names.project,
-            location=environment.data_location,
-            taxonomy=f"{environment.taxonomy}-{self._names.team}{suffix}",
+            location=self._names.environment.data_location,
+            taxonomy=taxonomy,
             clear_readers={*clear, *observers},
             masked_readers={member for log in logs for member in log.readers} - clear,
         ).names
@@ -134,8 +135,8 @@ class PredictionLogs(Construct):
     ) -> None:
         table = self._logs[model].table.name
         BigqueryTableIamMember(
-            self,
-            f"{model}-{who}",
+            self._models[model],
+            who,
             project=self._names.project,
             dataset_id=self._names.dataset,
             table_id=table,

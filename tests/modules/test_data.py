@@ -2,10 +2,12 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from modelyard.naming import Names
 from modelyard.spec.base import Sensitivity
 from modelyard.tables import ALERT_EVENTS, PREDICTION_USAGE, SHARED_TABLES, Table, TableError, prediction_log
 from modelyard.tables.views import FLEET_VIEWS
@@ -15,6 +17,7 @@ from tests.modules.synthesis import Resources, synthesized
 from modules.dataset import Dataset  # isort: skip - the bindings come first
 from modules.fleet_views import FleetViews  # isort: skip
 from modules.policy_tags import Masking, PolicyTags, policy_id  # isort: skip
+from modules.prediction_log import Log, PredictionLogs  # isort: skip
 
 COMMON: dict[str, Any] = {
     "project": "example-a",
@@ -97,6 +100,35 @@ def test_grants_are_single_entries() -> None:
 def test_nobody_else_can_be_granted(member: str) -> None:
     with pytest.raises(ValueError, match="datasets are granted to group"):
         dataset([], readers=[member])
+
+
+def test_whatever_models_are_named_each_log_has_its_own_tags_and_grants() -> None:
+    models = ["writer", "policy-tags", "shared-tags", "dataset", "m"]
+    table = SHARED_TABLES[0]
+    logs = {
+        model: Log(
+            replace(table, name=model.replace("-", "_")), {}, clear_readers=frozenset({"group:g@e.com"})
+        )
+        for model in models
+    }
+    names = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example").team("a")
+
+    def add(stack: Any) -> None:
+        made = PredictionLogs(
+            stack, "l", names=names, labels={}, logs=logs, owner="group:o@example.com", retention_days=1
+        )
+        for model in models:
+            made.add_writer(model, f"serviceAccount:{model}@p.iam.gserviceaccount.com")
+
+    made = synthesized(add)
+    displayed = {t["display_name"] for t in made["google_data_catalog_taxonomy"].values()}
+    assert displayed == {"modelyard-example-a", *(f"modelyard-example-a_{model}" for model in models)}
+    writers = {
+        (m["table_id"], m["member"].split(":")[1].split("@")[0])
+        for m in made["google_bigquery_table_iam_member"].values()
+        if m["role"] == "roles/bigquery.dataEditor"
+    }
+    assert writers == {(model.replace("-", "_"), model) for model in models}
 
 
 def tags(**options: Any) -> Resources:

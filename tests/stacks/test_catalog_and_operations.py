@@ -93,7 +93,7 @@ def test_callers_are_counted_as_hashes_and_seen_by_auditors_alone(catalog: Resou
     }
     assert clear == {"group:auditors@example.com"}
     assert masked == {"group:viewers@example.com", "group:platform@example.com"}
-    assert masks["modelyard_dev_pii"] == "SHA256"
+    assert masks["modelyard_example_dev_pii"] == "SHA256"
 
 
 def test_one_group_for_all_personas_is_granted_once() -> None:

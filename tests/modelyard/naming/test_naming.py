@@ -69,6 +69,18 @@ def test_names_of_different_models_differ(first: str, second: str) -> None:
         assert getattr(a, kind).lower() != getattr(b, kind).lower()
 
 
+@given(st.lists(names(), min_size=1, max_size=6, unique=True), st.lists(names(), max_size=6, unique=True))
+@example(["a", "a-b"], ["b"])
+def test_no_two_taxonomies_of_an_organisation_have_one_name(teams: list[str], models: list[str]) -> None:
+    owned = [NAMES.team(team) for team in teams]
+    found = [NAMES.taxonomy, *(team.taxonomy for team in owned)]
+    found += [team.model(model).taxonomy for team in owned for model in models]
+    # Claims refuse a team whose project is the platform's.
+    assume(NAMES.project not in {team.project for team in owned})
+    assert len(set(found)) == len(found)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_-]{0,198}", name) for name in found)
+
+
 @given(names(), names(), names())
 def test_paths_are_of_one_model(team: str, model: str, other: str) -> None:
     path = NAMES.team(team).model(model).hostname_path
