@@ -26,7 +26,8 @@ PUBLIC_DOMAINS = frozenset(
 )
 # Google's own agents, which act in every project.
 _AGENTS = re.compile(
-    r"(gcp-sa-[a-z0-9-]+|[a-z0-9.-]*(-robot|system))\.(iam\.)?gserviceaccount\.com"
+    r"(gcp-sa-[a-z0-9-]+|[a-z0-9.-]*(-robot|system)|gs-project-accounts|bigquery-encryption)"
+    r"\.(iam\.)?gserviceaccount\.com"
     r"|(cloudservices|developer|appspot)\.gserviceaccount\.com"
 )
 

@@ -7,7 +7,7 @@ from plan_review.changes import Action, Change, Values, at, block
 from plan_review.context import Context, as_list, columns
 from plan_review.masking import Unknown
 from plan_review.rules.registry import Hit, PlanHit, Severity, plan_rule, rule
-from plan_review.words import DAY_MS, DAY_SECONDS, as_number, in_days
+from plan_review.words import as_number, in_days
 
 # What holds data, and what is lost with it.
 STATEFUL: Mapping[str, str] = {
@@ -365,6 +365,3 @@ def restore_window_cut(change: Change, context: Context) -> Iterator[Hit]:
         if before and after and after < before:
             days = [in_days(value) for value in (before, after)]
             yield Hit(f"{context.thing(change)}: time to restore {days[0]} -> {days[1]}")
-
-
-__all__ = ["DAY_MS", "DAY_SECONDS", "STATEFUL", "forced_by", "what_is_lost"]

@@ -368,7 +368,7 @@ def condition_removed(change: Change, context: Context) -> Iterator[Hit]:
     "google_*_iam_binding",
     title="A condition on a grant is changed",
     rationale="The condition bounds the role; another one bounds it differently.",
-    fix="Read the new condition: does it still say what it should?",
+    fix="Read the new condition, and see whether it still bounds the role as it should.",
 )
 def condition_changed(change: Change, context: Context) -> Iterator[Hit]:
     """Find grants whose condition is another."""

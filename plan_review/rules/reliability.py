@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plan_review.changes import Action, Change, Values, at
-from plan_review.context import Context, as_list, named
-from plan_review.promql import seconds
+from plan_review.context import Context, as_list
 from plan_review.rules.exposure import PODS, containers
 from plan_review.rules.registry import Hit, PlanHit, Severity, plan_rule, rule
 from plan_review.words import as_number, quantity
@@ -418,9 +417,6 @@ def _serves(change: Change, context: Context) -> bool:
     name = at(change.before, "manifest.spec.targetRef.name")
     services = context.of_type("kubernetes_service_v1", "kubernetes_service", stack=change.stack)
     return any(bool(s.after) and at(s.after, "metadata.name") == name for s in services)
-
-
-__all__ = ["MAX_CANARY_STEP", "canary_share", "named", "seconds"]
 
 
 @plan_rule(
