@@ -119,14 +119,13 @@ class FoundationStack(BaseStack):
         self._people()
 
     def _people(self) -> None:
+        granted: set[tuple[str, str]] = set()
         for persona, roles in PERSONAS.items():
-            ProjectAccess(
-                self,
-                persona,
-                project=self.names.project,
-                member=f"group:{getattr(self.environment.groups, persona)}",
-                roles=roles,
-            )
+            group = getattr(self.environment.groups, persona)
+            # One group may be several personas; two resources for one grant would undo each other.
+            own = [role for role in roles if (group, role) not in granted]
+            granted.update((group, role) for role in own)
+            ProjectAccess(self, persona, project=self.names.project, member=f"group:{group}", roles=own)
         # Every group that the cluster knows is a member of this one: Kubernetes Engine asks for that.
         ProjectAccess(
             self,

@@ -22,6 +22,7 @@ from tests.modelyard.sample import environment
 from tests.modules.synthesis import Resources, by_type
 
 from stacks.catalog import CatalogStack  # isort: skip - the bindings come first
+from stacks.foundation import PERSONAS, FoundationStack  # isort: skip
 from stacks.operations import OperationsStack  # isort: skip
 from stacks.rules import check  # isort: skip
 from cdktf import App  # isort: skip
@@ -102,6 +103,12 @@ def test_one_group_for_all_personas_is_granted_once() -> None:
     members = [m["member"] for m in made["google_project_iam_member"].values()]
     assert members == ["group:ml@example.com"]
     assert "google_bigquery_datapolicy_data_policy_iam_member" not in made
+
+    stack = FoundationStack(App(), environment(groups=everyone))
+    stack.prepare_stack()
+    granted = by_type(stack.to_terraform())["google_project_iam_member"].values()
+    roles = sorted(grant["role"] for grant in granted if grant["member"] == "group:ml@example.com")
+    assert roles == sorted({role for roles in PERSONAS.values() for role in roles})
 
 
 def test_every_platform_alert_has_a_policy_and_a_runbook_link(operations: Resources) -> None:
