@@ -295,7 +295,7 @@ class ModelNames:
 
     @property
     def taxonomy(self) -> str:
-        """Display name of the taxonomy of this log alone; no project or model has an underscore in its name."""
+        """Display name of the taxonomy of this log alone; neither projects nor models have underscores."""
         return f"{self.team.taxonomy}_{self.model}"
 
     @property

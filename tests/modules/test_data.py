@@ -104,12 +104,9 @@ def test_nobody_else_can_be_granted(member: str) -> None:
 
 def test_whatever_models_are_named_each_log_has_its_own_tags_and_grants() -> None:
     models = ["writer", "policy-tags", "shared-tags", "dataset", "m"]
-    table = SHARED_TABLES[0]
+    table, clear = SHARED_TABLES[0], frozenset({"group:g@example.com"})
     logs = {
-        model: Log(
-            replace(table, name=model.replace("-", "_")), {}, clear_readers=frozenset({"group:g@e.com"})
-        )
-        for model in models
+        model: Log(replace(table, name=model.replace("-", "_")), {}, clear_readers=clear) for model in models
     }
     names = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example").team("a")
 

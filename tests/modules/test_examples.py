@@ -8,7 +8,10 @@ from typing import Any
 import cdktf
 import pytest
 
+from modelyard.monitors import Family
+
 MODULES = Path(__file__).parents[2] / "modules"
+RUNBOOKS = MODULES.parent / "docs" / "runbooks"
 EXAMPLES = [
     pytest.param(textwrap.dedent(code), id=f"{path.parent.name}-{number}")
     for path in sorted(MODULES.glob("*/__init__.py"))
@@ -38,3 +41,8 @@ def test_every_module_has_an_example_and_a_table() -> None:
         assert re.search(r"^\|.*protects.*\|.*alarms.*\|$", readme, re.M), (
             f"{module}/README.md has no such table"
         )
+        families = "|".join(Family)
+        for alert in re.findall(rf"`((?:{families})-[a-z0-9-]+)`", readme):
+            assert (RUNBOOKS / f"{alert}.md").is_file(), (
+                f"{module}/README.md names {alert}, which is no alert"
+            )
