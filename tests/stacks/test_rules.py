@@ -1,5 +1,6 @@
 """The rules on synthesized stacks find each breach, and leave the rest alone."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -33,6 +34,12 @@ def document(type_: str, resource: dict[str, Any]) -> dict[str, Any]:
             {"role": "roles/logging.viewer", "members": ["group:a@b.c", "allAuthenticatedUsers"]},
             "to allAuthenticatedUsers",
         ),
+        (
+            "google_bigquery_dataset_access",
+            {"role": "READER", "special_group": "allAuthenticatedUsers"},
+            "grants READER to allAuthenticatedUsers",
+        ),
+        ("google_storage_object_acl", {"role_entity": [], "entity": "allUsers"}, "grants access to allUsers"),
         ("google_service_account", {"account_id": "x", "project": "other"}, "acts on project other"),
     ],
 )
@@ -59,6 +66,33 @@ def test_an_environment_or_team_may_be_named_anything() -> None:
     account = document("google_service_account", {"account_id": "x", "project": "other"})
     assert len(rules.check("dev-team-team-a", account)) == 1
     assert rules.check("dev-tenant-team-a", account) == []
+
+
+def test_a_team_reaches_no_other_project_through_a_provider_of_its_own() -> None:
+    two = {"provider": {"google": [{"project": "own"}, {"alias": "b", "project": "other"}, {"alias": "c"}]}}
+    lines = rules.check("dev-team-a", two)
+    assert [line.split(": ")[2] for line in lines] == ["acts on project None", "acts on project other"]
+    assert rules.check("dev-tenant-a", two) == []
+
+
+def _labelled(resource: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in resource.items():
+        if isinstance(value, dict) and LABELS.keys() <= value.keys():
+            yield (*path, key)
+        elif isinstance(value, dict) and key != "//":
+            yield from _labelled(value, (*path, key))
+
+
+def test_the_rules_know_all_that_carries_labels_or_is_protected(
+    fleet_documents: Documents, documents: Documents
+) -> None:
+    for document in (*fleet_documents.values(), *documents.values()):
+        for type_, resources in document["resource"].items():
+            for resource in resources.values():
+                if places := list(_labelled(resource)):
+                    assert rules.LABEL_FIELDS.get(type_) in places, type_
+                if resource.get("lifecycle", {}).get("prevent_destroy"):
+                    assert type_ in rules.STATEFUL
 
 
 def test_no_stack_of_the_repository_breaks_a_rule(fleet_documents: Documents) -> None:
