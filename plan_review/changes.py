@@ -221,9 +221,7 @@ def stack_plan(plan: PlanFile, constructs: Mapping[str, str] | None = None) -> S
     )
 
 
-def _checked(
-    plan: PlanFile, project: str, resource: ResourceChange, constructs: Mapping[str, str]
-) -> Change:
+def _checked(plan: PlanFile, project: str, resource: ResourceChange, constructs: Mapping[str, str]) -> Change:
     try:
         return _change(plan.stack, project, resource, constructs.get(resource.address))
     except (msgspec.DecodeError, RecursionError) as error:

@@ -171,12 +171,14 @@ def to_duckdb(row: Row, path: Path) -> str:
         ) from None
     path.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(str(path)) as connection:
+        table = f'"{DEPLOYMENTS.dataset}"."{DEPLOYMENTS.name}"'
         exists = connection.execute(
-            "SELECT count(*) FROM information_schema.tables WHERE table_name = ?", [DEPLOYMENTS.name]
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
+            [DEPLOYMENTS.dataset, DEPLOYMENTS.name],
         ).fetchone()
         if not exists or not exists[0]:
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{DEPLOYMENTS.dataset}"')
             connection.execute(duckdb_ddl(DEPLOYMENTS))
-        table = f'"{DEPLOYMENTS.name}"'
         found = connection.execute(
             f"SELECT count(*) FROM {table} WHERE deployment_id = ?", [row["deployment_id"]]
         ).fetchone()

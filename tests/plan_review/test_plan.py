@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plan_review.changes import Action, stack_plan
 from plan_review.errors import ReviewError
 from plan_review.masking import UNKNOWN
-from plan_review.plan import decode, read, read_all
+from plan_review.plan import PlanFile, decode, read, read_all
 from tests.plan_review import plans
 
 ADDRESS = "google_storage_bucket.b"
@@ -132,7 +132,7 @@ def test_plans_without_prior_state_or_with_errors() -> None:
     document = plans.document(plans.change(ADDRESS, None, {"name": "b"}), errored=True)
     del document["prior_state"]
     text = json.dumps(document).encode()
-    stack = stack_plan(plans.PlanFile("dev-catalog", decode(text, "p"), "p"))
+    stack = stack_plan(PlanFile("dev-catalog", decode(text, "p"), "p"))
     assert stack.errored
     assert not stack.has_prior_state
 
@@ -179,7 +179,7 @@ def test_a_real_plan_of_terraform_is_read(tmp_path: Path, root: Path) -> None:
     shown = subprocess.run(
         [terraform, "show", "-json", "tfplan"], cwd=tmp_path, check=True, capture_output=True
     )
-    stack = stack_plan(plans.PlanFile("dev-catalog", decode(shown.stdout, "p"), "p"))
+    stack = stack_plan(PlanFile("dev-catalog", decode(shown.stdout, "p"), "p"))
     assert [(c.address, c.action) for c in stack.changes] == [("terraform_data.one", Action.CREATE)]
     assert "hunter2" not in repr(stack)
     assert "binary plan" in refused((tmp_path / "tfplan").read_bytes())
@@ -189,4 +189,4 @@ def test_values_nested_too_deeply_are_refused() -> None:
     text = json.dumps(plans.document(plans.change(ADDRESS, None, {"name": "DEEP"})))
     deep = text.replace('"DEEP"', "[" * 50_000 + "]" * 50_000).encode()
     with pytest.raises(ReviewError):
-        stack_plan(plans.PlanFile("dev-catalog", decode(deep, "plan.json"), "plan.json"))
+        stack_plan(PlanFile("dev-catalog", decode(deep, "plan.json"), "plan.json"))

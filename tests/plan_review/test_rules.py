@@ -255,7 +255,7 @@ FOUND: dict[str, list[dict[str, object]]] = {
             "google_service_account_iam_member.u",
             None,
             {
-                "service_account_id": "projects/p/serviceAccounts/modelyard-planner@p.iam.gserviceaccount.com",
+                "service_account_id": "serviceAccounts/modelyard-planner@p.iam.gserviceaccount.com",
                 "role": "roles/iam.workloadIdentityUser",
                 "member": f"{POOL}/attribute.repository/someone/else",
             },

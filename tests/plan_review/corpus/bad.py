@@ -2,8 +2,9 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.plan_review.corpus.case import (
     Case,
@@ -31,11 +32,12 @@ CATALOG = "prod-catalog"
 TENANT = "prod-tenant-pricing"
 DIGEST = "sha256:" + 64 * "4"
 
+Edit = TypeVar("Edit")
 CASES: list[Case] = []
 
 
-def _case(made: Any) -> Any:
-    def keep(edit: Any) -> Any:
+def _case(made: Callable[[Edit], Case]) -> Callable[[Edit], Edit]:
+    def keep(edit: Edit) -> Edit:
         CASES.append(made(edit))
         return edit
 

@@ -3,8 +3,9 @@
 import copy
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.plan_review.corpus.bad import (
     CARE,
@@ -33,12 +34,13 @@ from tests.plan_review.corpus.case import (
     team,
 )
 
+Edit = TypeVar("Edit")
 CASES: list[Case] = []
 OPS = "prod-team-flight-ops"
 
 
-def _case(made: Any) -> Any:
-    def keep(edit: Any) -> Any:
+def _case(made: Callable[[Edit], Case]) -> Callable[[Edit], Edit]:
+    def keep(edit: Edit) -> Edit:
         CASES.append(made(edit))
         return edit
 

@@ -1,0 +1,127 @@
+"""A deployment is recorded once, with every column of its table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from modelyard.tables.metadata import DEPLOYMENTS
+from modelyard.tables.table import Column, Mode, Type
+from plan_review.deployment_record import make_row, read_report, record
+from plan_review.errors import ReviewError
+from plan_review.fleet import Fleet
+from plan_review.render import FORMATS
+from plan_review.review import Sources, review
+from tests.plan_review import plans
+
+
+@pytest.fixture
+def report(inputs: Path, tmp_path: Path) -> Path:
+    plan = plans.plan(
+        plans.change("google_storage_bucket.b", {"labels": {"a": "b"}}, {"labels": {"a": "c"}}),
+        stack="dev-team-pricing",
+    )
+    path = tmp_path / "report.json"
+    path.write_text(FORMATS["json"](review([plan], Sources(root=inputs))))
+    return path
+
+
+def made(inputs: Path, given: Path, to: str, **more: Any) -> str:
+    settings: dict[str, Any] = {
+        "environment": "dev",
+        "report": given,
+        "actor": "modelyard-deployer@example-dev-pricing.iam.gserviceaccount.com",
+        "repository": "example/models",
+        "commit": "c" * 40,
+        "approved_by": ["bob", "alice", "bob"],
+        "succeeded": True,
+    }
+    return record(inputs, to=to, **(settings | more))
+
+
+def check(columns: tuple[Column, ...], row: dict[str, Any], where: str = "") -> None:
+    """Check that a row has the columns of a table, each of its type."""
+    assert set(row) == {column.name for column in columns}, where
+    types = {Type.STRING: str, Type.TIMESTAMP: str, Type.INT64: int, Type.BOOL: bool, Type.RECORD: dict}
+    for column in columns:
+        value = row[column.name]
+        values: list[Any] = value if column.mode is Mode.REPEATED else [value]
+        for one in values:
+            assert isinstance(one, types[column.type]), f"{where}{column.name}"
+            if column.fields:
+                check(column.fields, one, f"{column.name}.")
+
+
+def test_the_row_has_the_columns_of_the_table(inputs: Path, report: Path) -> None:
+    fleet = Fleet(inputs)
+    row = make_row(
+        fleet,
+        fleet.environments["dev"],
+        read_report(report),
+        actor="a",
+        repository="r",
+        commit="c",
+        approved_by=["b"],
+        succeeded=False,
+    )
+    check(DEPLOYMENTS.columns, row)
+    assert row["stacks"] == ["dev-team-pricing"]
+    served = {(model["model"], model["version"]): model["percent"] for model in row["models"]}
+    assert served[("vehicle-price", 1)] == 90
+    assert served[("vehicle-price", 2)] == 10
+    assert served[("diamond-value", 1)] == 100
+    assert all(model["manifest_digest"].startswith("sha256:") for model in row["models"])
+    assert row["plan_digest"] == json.loads(report.read_text())["digest"]
+
+
+def test_lines_are_written_once(inputs: Path, report: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "deployments.jsonl"
+    assert made(inputs, report, str(path)).startswith("Recorded")
+    assert made(inputs, report, str(path)).startswith("Already")
+    assert made(inputs, report, str(path), commit="d" * 40).startswith("Recorded")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["commit"][0] for row in rows] == ["c", "d"]
+    assert rows[0]["approved_by"] == ["alice", "bob"]
+
+
+def test_duckdb_takes_the_row(inputs: Path, report: Path, tmp_path: Path) -> None:
+    path = tmp_path / "local.duckdb"
+    assert made(inputs, report, str(path)).startswith("Recorded")
+    assert made(inputs, report, str(path)).startswith("Already")
+    with duckdb.connect(str(path)) as connection:
+        teams = "list_distinct(list_transform(models, lambda m: m.team))"
+        rows = connection.execute(
+            f"SELECT environment, succeeded, {teams} FROM metadata.deployments"
+        ).fetchall()
+    assert rows == [("dev", True, ["pricing"])]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"environment": "nowhere"}, "no such environment"),
+        ({"to": "deployments.csv"}, "neither"),
+        ({"report": Path("nothing.json")}, "cannot be read"),
+        ({"report": Path(__file__)}, "no review in JSON"),
+    ],
+)
+def test_bad_input_is_refused(
+    inputs: Path, report: Path, tmp_path: Path, more: dict[str, Any], words: str
+) -> None:
+    to = more.pop("to", str(tmp_path / "x.jsonl"))
+    with pytest.raises(ReviewError, match=words):
+        made(inputs, report, to, **more)
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_without_the_client_bigquery_is_named(
+    inputs: Path, report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(ReviewError, match="google-cloud-bigquery"):
+        made(inputs, report, "bigquery")
