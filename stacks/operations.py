@@ -3,7 +3,7 @@
 from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
 from constructs import Construct
 
-from modelyard.monitors.platform import platform_alerts, platform_channels
+from modelyard.monitors.platform import platform_alerts
 from modelyard.naming import Names, labels
 from modelyard.spec.base import Sensitivity, Severity
 from modelyard.spec.environment import Environment
@@ -36,7 +36,11 @@ class OperationsStack(BaseStack):
         super().__init__(scope, names.stack("operations"), environment)
         shared = labels(environment.environment, "platform", environment.cost_center)
         channels = NotificationChannels(
-            self, "channels", project=names.project, channels=platform_channels(environment), labels=shared
+            self,
+            "channels",
+            project=names.project,
+            channels=environment.platform_channels,
+            labels=shared,
         )
         AlertPolicies(
             self,
@@ -50,7 +54,6 @@ class OperationsStack(BaseStack):
         FleetDashboard(self, "fleet", names=names, owner=environment.groups.platform, labels=shared)
         self._monitor()
         self._operations_center()
-        told = next(filter(None, (channels.by_severity[severity] for severity in reversed(Severity))))
         ProjectBudget(
             self,
             "budget",
@@ -59,7 +62,7 @@ class OperationsStack(BaseStack):
             project_number=environment.project_number,
             amount=environment.budget.platform,
             currency=environment.budget.currency,
-            channel=told[0],
+            channel=channels.by_severity[Severity.WARNING][0],
         )
 
     def _monitor(self) -> None:

@@ -20,7 +20,7 @@ from modelyard.monitors.promql import (
 from modelyard.monitors.values import FEATURE_PSI, INVALID_SHARE, LOSS, VOLUME_RATIO, Value
 from modelyard.naming import Names
 from modelyard.spec.base import Severity
-from modelyard.spec.environment import Channel, Environment
+from modelyard.spec.environment import Environment
 
 NODE_CPU = "kubernetes_io:node_cpu_allocatable_utilization"
 NODE_MEMORY = "kubernetes_io:node_memory_allocatable_utilization"
@@ -72,20 +72,11 @@ class EventMonitor:
         return None
 
 
-def platform_channels(environment: Environment) -> tuple[Channel, ...]:
-    """Return the channels of the platform: those named `platform` or `platform-...`, else its group's e-mail.
-
-    The environment's other channels are there for teams to escalate to, and hear nothing of the platform.
-    """
-    named = tuple(c for c in environment.channels if c.name == "platform" or c.name.startswith("platform-"))
-    return named or (Channel(name="platform", type="email", address=environment.groups.platform),)
-
-
 def platform_alerts(environment: Environment) -> tuple[Alert, ...]:
     """Return the alerts on what the teams of `environment` share; the platform engineers own them."""
     names = Names.of(environment)
-    told = platform_channels(environment)
-    escalation = next((c.name for c in told if Severity.CRITICAL in c.severities), told[0].name)
+    told = environment.platform_channels
+    escalation = next(channel.name for channel in told if Severity.CRITICAL in channel.severities)
     return tuple(
         Alert(
             key=monitor.key,

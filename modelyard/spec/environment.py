@@ -306,6 +306,11 @@ class Channel(Spec):
     )
     """Severities of the alerts it gets."""
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether it holds a secret, so that it was made by hand and is only referred to."""
+        return self.type in ("pagerduty", "slack")
+
     @model_validator(mode="after")
     def _addressed(self) -> "Channel":
         pattern, words = _ADDRESSES[self.type]
@@ -381,6 +386,9 @@ class Environment(Spec):
     - Address ranges are private, large enough for GKE, and do not overlap.
     - Node pools need `mode: standard`, and one of them must have no GPUs.
     - Groups lie in the organisation's domain.
+    - Channels named `platform` or `platform-...` are told of alerts on what teams share; where there is none,
+      the group `platform` is, by e-mail. Between them they get alerts of every severity, and those made by
+      hand are channels of `project`.
     """
 
     environment: Annotated[
@@ -462,11 +470,35 @@ class Environment(Spec):
                     where = ("cluster", "node_pools", i, "zones", j)
                     yield Finding(where, f"'{zone}' is not a zone of the region {self.region}")
         yield from twice((("channels", i, "name"), channel.name) for i, channel in enumerate(self.channels))
+        yield from self._platform_channel_findings()
         for persona, group in self.groups:
             if not self.is_member(group):
                 yield Finding(
                     ("groups", persona), f"'{group}' is not in the organisation's domain {self.organization}"
                 )
+
+    def _platform_channel_findings(self) -> Iterator[Finding]:
+        heard = {severity for channel in self.platform_channels for severity in channel.severities}
+        for i, channel in enumerate(self.channels):
+            if channel not in self.platform_channels:
+                continue
+            # Alert policies tell channels of their own project alone.
+            if channel.by_hand and not channel.address.startswith(f"projects/{self.project}/"):
+                message = (
+                    f"Channel '{channel.name}' is told of the platform's alerts, and is not in its project"
+                )
+                yield Finding(("channels", i, "address"), f"{message}; make it in {self.project}")
+            if unheard := [severity for severity in Severity if severity not in heard]:
+                message = f"Nobody is told of {' and '.join(unheard)} alerts of the platform"
+                yield Finding(
+                    ("channels", i, "severities"), f"{message}; add them to a channel of the platform"
+                )
+
+    @property
+    def platform_channels(self) -> tuple[Channel, ...]:
+        """Channels that are told of alerts on what teams share; the others are for teams to escalate to."""
+        named = tuple(c for c in self.channels if c.name == "platform" or c.name.startswith("platform-"))
+        return named or (Channel(name="platform", type="email", address=self.groups.platform),)
 
     @property
     def data_location(self) -> str:

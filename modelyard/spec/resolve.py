@@ -65,9 +65,7 @@ def model_problems(
     if model.pattern is Pattern.REST:
         for position, principal in enumerate(model.access.callers):
             if principal.startswith("group:"):
-                message = (
-                    f"'{principal}' cannot call a REST model: a request names no groups"
-                )
+                message = f"'{principal}' cannot call a REST model: a request names no groups"
                 mend = "name the service account of the application that calls"
                 yield document.problem(written(("access", "callers", position)), f"{message}; {mend}")
     if manifests:
@@ -110,7 +108,7 @@ def owner_problems(
     elif Severity.CRITICAL not in channels[name].severities:
         message = f"Channel '{name}' of environment {environment.environment} gets no critical alerts"
         yield document.problem(("owners", "escalation"), f"{message}; choose one that does")
-    elif channels[name].type in ("pagerduty", "slack"):
+    elif channels[name].by_hand:
         # Alert policies stand in the team's project, and tell channels of their own project alone.
         project = Names.of(environment).team(team).project
         if not channels[name].address.startswith(f"projects/{project}/"):

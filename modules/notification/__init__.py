@@ -59,7 +59,7 @@ class NotificationChannels(Construct):
                 self.by_severity[severity].append(name)
 
     def _made(self, channel: Channel, project: str, labels: Mapping[str, str]) -> str:
-        if channel.type in ("pagerduty", "slack"):
+        if channel.by_hand:
             made = BY_HAND.fullmatch(channel.address)
             if made is None or made[1] != project:
                 raise ValueError(

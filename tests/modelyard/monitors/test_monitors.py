@@ -222,10 +222,8 @@ def test_the_platform_engineers_own_the_platform_alerts() -> None:
 def test_the_platform_is_told_by_its_own_channels() -> None:
     own = {"name": "platform-chat", "type": "pubsub", "address": "projects/example-dev/topics/alerts"}
     other = {"name": "pager-a", "type": "email", "address": "a@example.com"}
-    assert [c.name for c in platform.platform_channels(environment(channels=[other, own]))] == [
-        "platform-chat"
-    ]
-    (fallback,) = platform.platform_channels(environment(channels=[other]))
+    assert [c.name for c in environment(channels=[other, own]).platform_channels] == ["platform-chat"]
+    (fallback,) = environment(channels=[other]).platform_channels
     assert (fallback.type, fallback.address) == ("email", "platform@example.com")
 
 
