@@ -1,11 +1,9 @@
 """The catalog protects what it knows; operations watches it with no more rights than that takes."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,6 @@ from modelyard.spec.environment import Environment
 from modelyard.tables import SHARED_TABLES
 from modelyard.tables.history import LOCK
 from modelyard.tables.views import FLEET_VIEWS
-from modelyard.toolchain import find_terraform
-from plan_review.standin.launch import running
 from tests.modelyard.sample import environment
 from tests.modules.synthesis import Resources, by_type
 
@@ -27,7 +23,6 @@ from stacks.operations import OperationsStack  # isort: skip
 from stacks.rules import check  # isort: skip
 from cdktf import App  # isort: skip
 
-Terraform = Callable[..., subprocess.CompletedProcess[str]]
 STACKS = {"catalog": CatalogStack, "operations": OperationsStack}
 MONITOR = "modelyard-monitor@example-dev.iam.gserviceaccount.com"
 CENTER = "modelyard-operations-center@example-dev.iam.gserviceaccount.com"
@@ -189,39 +184,3 @@ def test_a_lost_column_ends_the_synthesis(tmp_path: Path, root: Path) -> None:
     ) in finished.stderr
     assert "Traceback" not in finished.stderr
     assert not list((tmp_path / "out").glob("stacks/*/cdk.tf.json"))
-
-
-@pytest.fixture(scope="module")
-def terraform(root: Path) -> Iterator[Terraform]:
-    """Run Terraform with a stand-in beside it. The stand-in is not Google, and Google was not asked."""
-    command = find_terraform(root)
-    with running() as added:
-
-        def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [command, *arguments, "-no-color"],
-                cwd=folder,
-                env={**os.environ, **added},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-
-        yield run
-
-
-@pytest.mark.parametrize("room", STACKS)
-def test_it_deploys_and_a_second_plan_is_empty(room: str, tmp_path: Path, terraform: Terraform) -> None:
-    made = document(room)
-    made["terraform"]["backend"] = {"local": {"path": "terraform.tfstate"}}
-    (tmp_path / "cdk.tf.json").write_text(json.dumps(made))
-    for arguments in (["init", "-input=false"], ["apply", "-input=false", "-auto-approve"]):
-        finished = terraform(tmp_path, *arguments)
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-    again = terraform(tmp_path, "plan", "-input=false", "-detailed-exitcode")
-    assert again.returncode == 0, again.stdout + again.stderr
-
-    destroyed = terraform(tmp_path, "destroy", "-input=false", "-auto-approve")
-    refused = room == "catalog"
-    assert (destroyed.returncode != 0) == refused, destroyed.stdout + destroyed.stderr
-    assert ("prevent_destroy" in destroyed.stderr) == refused
