@@ -1,16 +1,6 @@
-"""Sums of CPU and memory, for quotas."""
+"""Sums of CPU, memory and GPUs, for quotas."""
 
-from modelyard.spec.team import Resources
-
-
-def millicores(cpu: str) -> int:
-    """Return `2` or `500m` in thousandths of a core."""
-    return int(cpu[:-1]) if cpu.endswith("m") else 1000 * int(cpu)
-
-
-def mebibytes(memory: str) -> int:
-    """Return `512Mi` or `2Gi` in MiB."""
-    return int(memory[:-2]) * {"Mi": 1, "Gi": 1024}[memory[-2:]]
+from modelyard.spec.team import Resources, cores, mebibytes
 
 
 class Quota:
@@ -20,15 +10,19 @@ class Quota:
         self.cpu = self.memory = self.gpu = self.pods = 0
 
     def add(self, resources: Resources, pods: int) -> None:
-        """Add `pods` pods with `resources` each."""
-        self.cpu += pods * millicores(resources.cpu)
+        """Add `pods` pods with `resources` each, and half as many again, at least one.
+
+        A rolling update makes new pods before it takes old ones away: without room it would never end.
+        """
+        pods += max(1, pods // 2)
+        self.cpu += pods * round(1000 * cores(resources.cpu))
         self.memory += pods * mebibytes(resources.memory)
         self.gpu += pods * resources.gpu
         self.pods += pods
 
     def hard(self) -> dict[str, str]:
-        """Return the quota with half as much again, so that a rolling update has room."""
-        cpu, memory, pods = f"{self.cpu * 3 // 2}m", f"{self.memory * 3 // 2}Mi", str(self.pods * 3 // 2 + 2)
+        """Return the quota; beside the pods that were added there is room for two to look around with."""
+        cpu, memory, pods = f"{self.cpu}m", f"{self.memory}Mi", str(self.pods + 2)
         limits = {
             "requests.cpu": cpu,
             "limits.cpu": cpu,

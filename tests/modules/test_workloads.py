@@ -1,5 +1,7 @@
 """Behaviour of the modules that serve models, beyond their examples."""
 
+import math
+
 import pytest
 
 from modelyard.naming import Names
@@ -7,6 +9,7 @@ from modelyard.spec.team import Batch, Resources, Streaming
 from modules.batch_job import RETRIES, BatchJob
 from modules.streaming_worker import StreamTopics
 from modules.workload import PodShape
+from modules.workload.quantities import Quota
 from tests.modules.synthesis import Resources as Made
 from tests.modules.synthesis import synthesized
 
@@ -53,3 +56,16 @@ def test_a_new_publisher_replaces_the_grant_of_no_other() -> None:
     assert before.items() <= after.items()
     new = after.keys() - before.keys()
     assert [after[path]["member"] for path in new] == ["group:a@example.com"]
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3, 5, 9, 100])
+def test_a_quota_has_room_for_a_rolling_update_at_full_scale(replicas: int) -> None:
+    quota = Quota()
+    quota.add(Resources(cpu="2", memory="3Gi", gpu=1), replicas)
+    # Kubernetes makes a quarter more pods, rounded up, before it takes the first away.
+    pods = replicas + math.ceil(replicas / 4)
+    hard = quota.hard()
+    assert int(hard["requests.cpu"].removesuffix("m")) >= pods * 2000
+    assert int(hard["requests.memory"].removesuffix("Mi")) >= pods * 3 * 1024
+    assert int(hard["requests.nvidia.com/gpu"]) >= pods
+    assert int(hard["pods"]) >= pods
