@@ -5,9 +5,9 @@ from constructs import Construct
 from modelyard.naming import Names, labels
 from modelyard.spec.environment import Environment
 from modules.admission import WorkloadAdmission
-from modules.cluster_access import READER, VIEW, ClusterRoles, GroupAccess
+from modules.cluster_access import READER, ClusterRoles, GroupAccess
 from modules.gateway import Gateway
-from modules.kubernetes import provider
+from modules.kubernetes import VIEW, provider
 from modules.metrics_adapter import MetricsAdapter
 from modules.scraping import Scraping
 from modules.system_namespace import SystemNamespace

@@ -18,13 +18,11 @@ from constructs import Construct
 
 from modelyard.naming import TeamNames
 from modules.admission import AdmissionPolicy
+from modules.kubernetes import RBAC, VIEW
 
-RBAC = "rbac.authorization.k8s.io"
 DEPLOYER = "modelyard-team-deployer"
 PLANNER = "modelyard-team-planner"
 READER = "modelyard-reader"
-# Kubernetes' own role, which shows no secrets. Teams' stacks give it to their groups.
-VIEW = "view"
 READ = ("get", "list", "watch")
 WRITE = (*READ, "create", "update", "patch", "delete")
 # What a team's stack makes, by API group. No secrets: Workload Identity leaves no use for them.

@@ -1,9 +1,14 @@
-"""How every stack reaches the cluster."""
+"""How every stack reaches the cluster, and what it calls there by name."""
 
 from cdktf_cdktf_provider_kubernetes.provider import KubernetesProvider, KubernetesProviderExec
 from constructs import Construct
 
 from modelyard.naming import Names
+
+# API group of roles and bindings.
+RBAC = "rbac.authorization.k8s.io"
+# Kubernetes' own role, which shows no secrets; teams' stacks give it to their groups.
+VIEW = "view"
 
 
 def provider(scope: Construct, names: Names) -> KubernetesProvider:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdktf import ITerraformDependable
-from cdktf_cdktf_provider_google.service_account import ServiceAccount
-from cdktf_cdktf_provider_google.service_account_iam_member import ServiceAccountIamMember
 from cdktf_cdktf_provider_kubernetes import deployment_v1 as d
 from cdktf_cdktf_provider_kubernetes.api_service_v1 import (
     ApiServiceV1,
@@ -56,11 +54,12 @@ from cdktf_cdktf_provider_kubernetes.service_v1 import (
 from constructs import Construct
 
 from modelyard.naming import Names
+from modules.kubernetes import RBAC
+from modules.platform_identity import PlatformIdentity
 
 NAME = "metrics-adapter"
 # The one port that GKE opens from a private control plane to pods, besides 443, which needs root.
 PORT = 10250
-_RBAC = "rbac.authorization.k8s.io"
 
 
 class MetricsAdapter(Construct):
@@ -118,20 +117,12 @@ class MetricsAdapter(Construct):
 
     def _identity(self) -> None:
         names = self._names
-        account = ServiceAccount(
+        PlatformIdentity(
             self,
-            "account",
-            account_id=names.service_account_id(NAME),
-            display_name="metrics adapter",
+            "identity",
+            names=names,
+            purpose=NAME,
             description="Reads series for autoscaling; each team's project grants it monitoring.viewer.",
-        )
-        ServiceAccountIamMember(
-            self,
-            "workload-identity",
-            service_account_id=account.name,
-            role="roles/iam.workloadIdentityUser",
-            member=names.workload_member(names.system_namespace, NAME),
-            depends_on=[account],
         )
         ServiceAccountV1(
             self,
@@ -165,7 +156,7 @@ class MetricsAdapter(Construct):
                 name="modelyard-metrics-adapter-auth-reader", namespace="kube-system", labels=labels
             ),
             role_ref=RoleBindingV1RoleRef(
-                api_group=_RBAC, kind="Role", name="extension-apiserver-authentication-reader"
+                api_group=RBAC, kind="Role", name="extension-apiserver-authentication-reader"
             ),
             subject=[
                 RoleBindingV1Subject(kind="ServiceAccount", name=NAME, namespace=self._names.system_namespace)
@@ -179,7 +170,7 @@ class MetricsAdapter(Construct):
             metadata=ClusterRoleBindingV1Metadata(
                 name=f"modelyard-metrics-adapter-{construct_id}", labels=self._where["labels"]
             ),
-            role_ref=ClusterRoleBindingV1RoleRef(api_group=_RBAC, kind="ClusterRole", name=role),
+            role_ref=ClusterRoleBindingV1RoleRef(api_group=RBAC, kind="ClusterRole", name=role),
             subject=[ClusterRoleBindingV1Subject(kind="ServiceAccount", name=account, namespace=namespace)],
         )
 

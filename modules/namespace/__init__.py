@@ -40,6 +40,7 @@ from cdktf_cdktf_provider_kubernetes.role_binding_v1 import (
 from constructs import Construct
 
 from modules.gateway import ACCESS_LABEL
+from modules.kubernetes import RBAC, VIEW
 from modules.network import HEALTH_CHECKS
 from modules.workload import HTTP_PORT
 
@@ -148,13 +149,8 @@ class TeamNamespace(Construct):
             self,
             "viewers",
             metadata=RoleBindingV1Metadata(name="viewers", **inside),
-            role_ref=RoleBindingV1RoleRef(
-                api_group="rbac.authorization.k8s.io", kind="ClusterRole", name="view"
-            ),
-            subject=[
-                RoleBindingV1Subject(kind="Group", name=group, api_group="rbac.authorization.k8s.io")
-                for group in viewers
-            ],
+            role_ref=RoleBindingV1RoleRef(api_group=RBAC, kind="ClusterRole", name=VIEW),
+            subject=[RoleBindingV1Subject(kind="Group", name=group, api_group=RBAC) for group in viewers],
         )
 
     @staticmethod

@@ -44,7 +44,7 @@ class PlatformIdentity(Construct):
         names: Names,
         purpose: str,
         description: str,
-        roles: Iterable[str],
+        roles: Iterable[str] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         email = names.service_account(purpose)
