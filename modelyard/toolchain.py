@@ -123,13 +123,17 @@ def tool_environment(root: Path, environ: Mapping[str, str] = os.environ) -> dic
     folders += [
         own.parent for own in (node_launcher(root), terraform_launcher(root)) if str(own) in (node, terraform)
     ]
+    # cdktf hands the command to a shell as it is: one with a blank in its path is found by name.
+    blank = any(character.isspace() for character in terraform)
+    if blank and Path(terraform).parent not in folders:
+        folders.append(Path(terraform).parent)
     path = [str(folder) for folder in folders]
     path += [folder for folder in environ.get("PATH", os.defpath).split(os.pathsep) if folder not in path]
     major = str((node_version(node) or (MIN_NODE,))[0])
     ready = {
         **environ,
         "PATH": os.pathsep.join(path),
-        "TERRAFORM_BINARY_NAME": terraform,
+        "TERRAFORM_BINARY_NAME": Path(terraform).name if blank else terraform,
         "JSII_NODE": node,
         "CHECKPOINT_DISABLE": "1",
         "JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION": major,

@@ -194,6 +194,16 @@ def test_tool_environment_leaves_good_tools_and_the_given_settings_alone(tmp_pat
     assert toolchain.tool_environment(tmp_path, ready) == ready
 
 
+def test_a_terraform_with_a_blank_in_its_path_is_named_so_that_a_shell_finds_it(tmp_path: Path) -> None:
+    terraform = fake_terraform(tmp_path / "my tools", "1.9.0")
+    fake_node(tmp_path / "bin", "v22.5.1")
+    path = os.pathsep.join([str(tmp_path / "bin"), str(tmp_path / "my tools")])
+    ready = toolchain.tool_environment(tmp_path, {"PATH": path})
+    assert ready["TERRAFORM_BINARY_NAME"] == "terraform"
+    assert shutil.which("terraform", path=ready["PATH"]) == str(terraform)
+    assert toolchain.tool_environment(tmp_path, ready) == ready
+
+
 def test_tool_environment_puts_the_launchers_before_tools_that_are_too_old(tmp_path: Path) -> None:
     fake_terraform(tmp_path / "bin", "1.5.7")
     fake_node(tmp_path / "bin", "v18.20.4")
@@ -303,7 +313,7 @@ def test_cdktf_deploys_on_a_machine_without_node_and_terraform(
         if not name.startswith(("JSII_", "TERRAFORM_", "TF_"))
     }
     ready = toolchain.tool_environment(root, given | {"PATH": str(tools), "CI": "1"})
-    assert ready["TERRAFORM_BINARY_NAME"] == terraform
+    assert shutil.which(ready["TERRAFORM_BINARY_NAME"], path=ready["PATH"]) == terraform
     assert ready["JSII_NODE"] == str(toolchain.node_launcher(root))
 
     app = tmp_path / "app"
