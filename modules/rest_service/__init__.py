@@ -3,23 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cdktf_cdktf_provider_kubernetes import deployment_v1
+from cdktf_cdktf_provider_kubernetes.deployment_v1 import (
+    DeploymentV1SpecStrategy,
+    DeploymentV1SpecStrategyRollingUpdate,
+)
 from cdktf_cdktf_provider_kubernetes.horizontal_pod_autoscaler_v2 import (
-    HorizontalPodAutoscalerV2,
-    HorizontalPodAutoscalerV2Metadata,
-    HorizontalPodAutoscalerV2Spec,
     HorizontalPodAutoscalerV2SpecMetric,
     HorizontalPodAutoscalerV2SpecMetricResource,
     HorizontalPodAutoscalerV2SpecMetricResourceTarget,
-    HorizontalPodAutoscalerV2SpecScaleTargetRef,
 )
 from cdktf_cdktf_provider_kubernetes.manifest import Manifest
-from cdktf_cdktf_provider_kubernetes.pod_disruption_budget_v1 import (
-    PodDisruptionBudgetV1,
-    PodDisruptionBudgetV1Metadata,
-    PodDisruptionBudgetV1Spec,
-    PodDisruptionBudgetV1SpecSelector,
-)
 from cdktf_cdktf_provider_kubernetes.service_v1 import (
     ServiceV1,
     ServiceV1Metadata,
@@ -29,7 +22,8 @@ from cdktf_cdktf_provider_kubernetes.service_v1 import (
 from constructs import Construct
 
 from modelyard.spec.team import Replicas
-from modules.workload import HTTP_PORT, SCRAPED, PodShape, pod
+from modules.workload import HTTP_PORT, PodShape
+from modules.workload.scaled import scaled_deployment
 
 CANARY_HEADER = "x-modelyard-canary"
 
@@ -80,29 +74,24 @@ class RestDeployment(Construct):
         selector = {"app.kubernetes.io/name": name}
         marked = {**labels, **selector, "version": str(version)}
         where: dict[str, Any] = {"name": name, "namespace": namespace, "labels": marked}
-        deployment_v1.DeploymentV1(
+        scaled_deployment(
             self,
-            "deployment",
-            metadata=deployment_v1.DeploymentV1Metadata(**where),
-            # The autoscaler owns the number of replicas from here on.
-            lifecycle={"ignore_changes": ["spec[0].replicas"]},
-            wait_for_rollout=True,
-            spec=deployment_v1.DeploymentV1Spec(
-                replicas=str(replicas.min),
-                selector=deployment_v1.DeploymentV1SpecSelector(match_labels=selector),
-                strategy=deployment_v1.DeploymentV1SpecStrategy(
-                    type="RollingUpdate",
-                    rolling_update=deployment_v1.DeploymentV1SpecStrategyRollingUpdate(
-                        max_surge="25%", max_unavailable="0"
+            where,
+            selector,
+            shape=shape,
+            replicas=replicas,
+            metric=HorizontalPodAutoscalerV2SpecMetric(
+                type="Resource",
+                resource=HorizontalPodAutoscalerV2SpecMetricResource(
+                    name="cpu",
+                    target=HorizontalPodAutoscalerV2SpecMetricResourceTarget(
+                        type="Utilization", average_utilization=replicas.target_cpu
                     ),
                 ),
-                template=deployment_v1.DeploymentV1SpecTemplate(
-                    metadata=deployment_v1.DeploymentV1SpecTemplateMetadata(
-                        labels={**marked, **SCRAPED},
-                        annotations={"modelyard.dev/config": shape.config_digest},
-                    ),
-                    spec=pod(deployment_v1, "DeploymentV1SpecTemplateSpec", shape, selector),
-                ),
+            ),
+            strategy=DeploymentV1SpecStrategy(
+                type="RollingUpdate",
+                rolling_update=DeploymentV1SpecStrategyRollingUpdate(max_surge="25%", max_unavailable="0"),
             ),
         )
         ServiceV1(
@@ -113,37 +102,6 @@ class RestDeployment(Construct):
                 type="ClusterIP",
                 selector=selector,
                 port=[ServiceV1SpecPort(name="http", port=80, target_port=str(HTTP_PORT), protocol="TCP")],
-            ),
-        )
-        HorizontalPodAutoscalerV2(
-            self,
-            "autoscaler",
-            metadata=HorizontalPodAutoscalerV2Metadata(**where),
-            spec=HorizontalPodAutoscalerV2Spec(
-                min_replicas=replicas.min,
-                max_replicas=replicas.max,
-                scale_target_ref=HorizontalPodAutoscalerV2SpecScaleTargetRef(
-                    api_version="apps/v1", kind="Deployment", name=name
-                ),
-                metric=[
-                    HorizontalPodAutoscalerV2SpecMetric(
-                        type="Resource",
-                        resource=HorizontalPodAutoscalerV2SpecMetricResource(
-                            name="cpu",
-                            target=HorizontalPodAutoscalerV2SpecMetricResourceTarget(
-                                type="Utilization", average_utilization=replicas.target_cpu
-                            ),
-                        ),
-                    )
-                ],
-            ),
-        )
-        PodDisruptionBudgetV1(
-            self,
-            "disruption-budget",
-            metadata=PodDisruptionBudgetV1Metadata(**where),
-            spec=PodDisruptionBudgetV1Spec(
-                max_unavailable="1", selector=PodDisruptionBudgetV1SpecSelector(match_labels=selector)
             ),
         )
         # Without it the load balancer probes "/", which no model answers.

@@ -12,30 +12,20 @@ from cdktf_cdktf_provider_google.pubsub_subscription import (
 from cdktf_cdktf_provider_google.pubsub_subscription_iam_member import PubsubSubscriptionIamMember
 from cdktf_cdktf_provider_google.pubsub_topic import PubsubTopic, PubsubTopicMessageStoragePolicy
 from cdktf_cdktf_provider_google.pubsub_topic_iam_member import PubsubTopicIamMember
-from cdktf_cdktf_provider_kubernetes import deployment_v1
 from cdktf_cdktf_provider_kubernetes.horizontal_pod_autoscaler_v2 import (
-    HorizontalPodAutoscalerV2,
-    HorizontalPodAutoscalerV2Metadata,
-    HorizontalPodAutoscalerV2Spec,
     HorizontalPodAutoscalerV2SpecMetric,
     HorizontalPodAutoscalerV2SpecMetricExternal,
     HorizontalPodAutoscalerV2SpecMetricExternalMetric,
     HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector,
     HorizontalPodAutoscalerV2SpecMetricExternalTarget,
-    HorizontalPodAutoscalerV2SpecScaleTargetRef,
-)
-from cdktf_cdktf_provider_kubernetes.pod_disruption_budget_v1 import (
-    PodDisruptionBudgetV1,
-    PodDisruptionBudgetV1Metadata,
-    PodDisruptionBudgetV1Spec,
-    PodDisruptionBudgetV1SpecSelector,
 )
 from constructs import Construct
 
 from modelyard.naming import ModelNames
 from modelyard.spec.base import seconds
 from modelyard.spec.team import Replicas, Streaming
-from modules.workload import SCRAPED, PodShape, pod
+from modules.workload import PodShape
+from modules.workload.scaled import scaled_deployment
 
 # Unread dead letters wait this long for a person.
 DEAD_LETTER_RETENTION = "2678400s"
@@ -202,63 +192,29 @@ class StreamWorker(Construct):
         selector = {"app.kubernetes.io/name": name}
         marked = {**labels, **selector, "version": str(version)}
         where: dict[str, Any] = {"name": name, "namespace": namespace, "labels": marked}
-        deployment_v1.DeploymentV1(
+        scaled_deployment(
             self,
-            "deployment",
-            metadata=deployment_v1.DeploymentV1Metadata(**where),
-            # The autoscaler owns the number of replicas from here on.
-            lifecycle={"ignore_changes": ["spec[0].replicas"]},
-            wait_for_rollout=True,
-            spec=deployment_v1.DeploymentV1Spec(
-                replicas=str(replicas.min),
-                selector=deployment_v1.DeploymentV1SpecSelector(match_labels=selector),
-                template=deployment_v1.DeploymentV1SpecTemplate(
-                    metadata=deployment_v1.DeploymentV1SpecTemplateMetadata(
-                        labels={**marked, **SCRAPED},
-                        annotations={"modelyard.dev/config": shape.config_digest},
+            where,
+            selector,
+            shape=shape,
+            replicas=replicas,
+            metric=HorizontalPodAutoscalerV2SpecMetric(
+                type="External",
+                external=HorizontalPodAutoscalerV2SpecMetricExternal(
+                    metric=HorizontalPodAutoscalerV2SpecMetricExternalMetric(
+                        name="pubsub.googleapis.com|subscription|num_undelivered_messages",
+                        selector=[
+                            HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector(
+                                match_labels={
+                                    "resource.labels.project_id": names.team.project,
+                                    "resource.labels.subscription_id": names.topic,
+                                }
+                            )
+                        ],
                     ),
-                    spec=pod(deployment_v1, "DeploymentV1SpecTemplateSpec", shape, selector),
+                    target=HorizontalPodAutoscalerV2SpecMetricExternalTarget(
+                        type="AverageValue", average_value=str(streaming.max_backlog)
+                    ),
                 ),
-            ),
-        )
-        HorizontalPodAutoscalerV2(
-            self,
-            "autoscaler",
-            metadata=HorizontalPodAutoscalerV2Metadata(**where),
-            spec=HorizontalPodAutoscalerV2Spec(
-                min_replicas=replicas.min,
-                max_replicas=replicas.max,
-                scale_target_ref=HorizontalPodAutoscalerV2SpecScaleTargetRef(
-                    api_version="apps/v1", kind="Deployment", name=name
-                ),
-                metric=[
-                    HorizontalPodAutoscalerV2SpecMetric(
-                        type="External",
-                        external=HorizontalPodAutoscalerV2SpecMetricExternal(
-                            metric=HorizontalPodAutoscalerV2SpecMetricExternalMetric(
-                                name="pubsub.googleapis.com|subscription|num_undelivered_messages",
-                                selector=[
-                                    HorizontalPodAutoscalerV2SpecMetricExternalMetricSelector(
-                                        match_labels={
-                                            "resource.labels.project_id": names.team.project,
-                                            "resource.labels.subscription_id": names.topic,
-                                        }
-                                    )
-                                ],
-                            ),
-                            target=HorizontalPodAutoscalerV2SpecMetricExternalTarget(
-                                type="AverageValue", average_value=str(streaming.max_backlog)
-                            ),
-                        ),
-                    )
-                ],
-            ),
-        )
-        PodDisruptionBudgetV1(
-            self,
-            "disruption-budget",
-            metadata=PodDisruptionBudgetV1Metadata(**where),
-            spec=PodDisruptionBudgetV1Spec(
-                max_unavailable="1", selector=PodDisruptionBudgetV1SpecSelector(match_labels=selector)
             ),
         )
