@@ -151,9 +151,27 @@ def codeowners(
     print("All are current" if current else f"Written: {PATH}")
 
 
+def affected(
+    context: typer.Context,
+    base: Annotated[str, typer.Option(help="Ref to compare with.")],
+    head: Annotated[str, typer.Option(help="Ref under review.")] = "HEAD",
+    stack: Annotated[
+        list[str] | None,
+        typer.Option(help="Stacks to name; default: '*-team-*'; repeatable.", show_default=False),
+    ] = None,
+) -> None:
+    """Print the stacks that a change can move, as JSON, each with the identities that plan and deploy it."""
+    import json
+
+    from plan_review.pipeline import affected as find
+
+    print(json.dumps(find(find_root(context.obj), base, head, stack or ["*-team-*"])))
+
+
 def register(app: typer.Typer) -> None:
     """Add the subcommands to the command."""
     app.command()(review)
     app.command("review-comment")(comment)
     app.command("record-deployment")(record_deployment)
     app.command()(codeowners)
+    app.command()(affected)

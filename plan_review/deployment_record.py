@@ -6,9 +6,12 @@ cloud, to a file of JSON lines or a DuckDB database.
 
 import datetime
 import hashlib
-import importlib
 import json
+import os
 import re
+import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from plan_review.fleet import EnvironmentFacts, Fleet
 from plan_review.render.json_document import FORMAT
 
 Row = dict[str, Any]
+BIGQUERY = "https://bigquery.googleapis.com/bigquery/v2"
+_TIMEOUT_SECONDS = 60
 
 
 def record(
@@ -191,19 +196,43 @@ def to_duckdb(row: Row, path: Path) -> str:
     return f"Recorded in {path}: {row['deployment_id']}"
 
 
-def to_bigquery(row: Row, facts: EnvironmentFacts) -> str:
-    """Insert the row into the environment's table, with the identity that is at hand."""
-    try:
-        bigquery = importlib.import_module("google.cloud.bigquery")
-    except ImportError:
-        mend = "Install it: pip install google-cloud-bigquery; or write a file with --to deployments.jsonl."
-        raise ReviewError("google-cloud-bigquery", "this package is not installed.", mend) from None
+def to_bigquery(row: Row, facts: EnvironmentFacts, endpoint: str = BIGQUERY) -> str:
+    """Insert the row into the environment's table, with the identity that is at hand.
+
+    By the REST API: the client library needs another protobuf than the stand-in provider.
+    """
     names = facts.names
-    table = f"{names.project}.{names.dataset(DEPLOYMENTS.dataset)}.{DEPLOYMENTS.name}"
-    client = bigquery.Client(project=names.project, location=names.data_location)
+    dataset = names.dataset(DEPLOYMENTS.dataset)
+    table = f"{names.project}.{dataset}.{DEPLOYMENTS.name}"
+    path = f"/projects/{names.project}/datasets/{dataset}/tables/{DEPLOYMENTS.name}/insertAll"
     # BigQuery drops a row that comes twice under one id within minutes.
-    problems = client.insert_rows_json(table, [row], row_ids=[row["deployment_id"]])
+    body = {"rows": [{"insertId": row["deployment_id"], "json": row}]}
+    headers = {"Authorization": f"Bearer {_token()}", "Content-Type": "application/json"}
+    request = urllib.request.Request(endpoint + path, json.dumps(body).encode(), headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
+            problems = json.loads(answer.read() or b"{}").get("insertErrors")
+    except urllib.error.HTTPError as error:
+        hint = "May this identity write to that table?" if error.code in (401, 403) else ""
+        raise ReviewError(table, f"BigQuery answers {error.code} {error.reason}.", hint) from None
+    except (OSError, ValueError) as error:
+        raise ReviewError(table, f"BigQuery does not answer: {getattr(error, 'reason', error)}.") from None
     if problems:
         reasons = re.sub(r"\s+", " ", json.dumps(problems))[:500]
         raise ReviewError(table, f"BigQuery refuses the row: {reasons}.")
     return f"Recorded in {table}: {row['deployment_id']}"
+
+
+def _token() -> str:
+    """Return a short-lived token of the identity at hand, as Terraform's provider finds it too."""
+    if token := os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"):
+        return token
+    command = ["gcloud", "auth", "application-default", "print-access-token"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        mend = (
+            "Sign in with gcloud, set GOOGLE_OAUTH_ACCESS_TOKEN, or write a file with --to deployments.jsonl."
+        )
+        raise ReviewError("bigquery", "there is no identity at hand.", mend) from None
+    return done.stdout.strip()

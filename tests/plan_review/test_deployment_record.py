@@ -1,15 +1,18 @@
 """A deployment is recorded once, with every column of its table."""
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import pytest
 
 from modelyard.tables.metadata import DEPLOYMENTS
 from modelyard.tables.table import Column, Mode, Type
-from plan_review.deployment_record import make_row, read_report, record
+from plan_review.deployment_record import make_row, read_report, record, to_bigquery
 from plan_review.errors import ReviewError
 from plan_review.fleet import Fleet
 from plan_review.render import FORMATS
@@ -49,7 +52,8 @@ def check(columns: tuple[Column, ...], row: dict[str, Any], where: str = "") -> 
         value = row[column.name]
         values: list[Any] = value if column.mode is Mode.REPEATED else [value]
         for one in values:
-            assert isinstance(one, types[column.type]), f"{where}{column.name}"
+            fits = isinstance(one, types[column.type])
+            assert fits, f"{where}{column.name}"
             if column.fields:
                 check(column.fields, one, f"{column.name}.")
 
@@ -116,12 +120,63 @@ def test_bad_input_is_refused(
     assert not (tmp_path / "x.jsonl").exists()
 
 
-def test_without_the_client_bigquery_is_named(
+class BigQuery(BaseHTTPRequestHandler):
+    """Takes rows as BigQuery's REST API does."""
+
+    rows: ClassVar[list[dict[str, Any]]] = []
+    refuses: ClassVar[bool] = False
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert self.headers["Authorization"] == "Bearer a-token"
+        self.rows.append({"path": self.path, **body["rows"][0]})
+        problems = {"insertErrors": [{"index": 0, "errors": [{"reason": "invalid"}]}]}
+        text = json.dumps(
+            problems if self.refuses else {"kind": "bigquery#tableDataInsertAllResponse"}
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def bigquery(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    BigQuery.rows.clear()
+    monkeypatch.setenv("GOOGLE_OAUTH_ACCESS_TOKEN", "a-token")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BigQuery)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_bigquery_takes_the_row(
+    inputs: Path, report: Path, bigquery: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = Fleet(inputs).environments["dev"]
+    row = {"deployment_id": "1", "stacks": []}
+    assert to_bigquery(row, facts, bigquery).startswith(
+        "Recorded in example-models-dev.modelyard_dev_metadata."
+    )
+    assert BigQuery.rows[0]["insertId"] == "1"
+    assert BigQuery.rows[0]["path"].endswith("/datasets/modelyard_dev_metadata/tables/deployments/insertAll")
+    monkeypatch.setattr(BigQuery, "refuses", True)
+    with pytest.raises(ReviewError, match="refuses the row"):
+        to_bigquery(row, facts, bigquery)
+    with pytest.raises(ReviewError, match="does not answer"):
+        to_bigquery(row, facts, "http://127.0.0.1:1")
+
+
+def test_without_an_identity_there_is_no_row(
     inputs: Path, report: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(ReviewError, match="google-cloud-bigquery"):
+    monkeypatch.delenv("GOOGLE_OAUTH_ACCESS_TOKEN", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ReviewError, match="no identity at hand"):
         made(inputs, report, "bigquery")
