@@ -146,7 +146,7 @@ class Names:
         return f"modelyard-{self.environment}"
 
     def key(self, purpose: str) -> str:
-        """Return the path of the key for bigquery, storage, pubsub, artifacts or cluster."""
+        """Return the path of the key for artifacts, bigquery, cluster, logs, pubsub or storage."""
         location = kms_location(self.data_location) if purpose in ("bigquery", "storage") else self.region
         return f"projects/{self.project}/locations/{location}/keyRings/{self.key_ring}/cryptoKeys/{purpose}"
 
@@ -188,7 +188,7 @@ class Names:
 
     # Identities of the platform
     def service_account(self, purpose: str) -> str:
-        """Return the e-mail of a platform identity, such as monitor, operations-center, planner, deployer."""
+        """Return the e-mail of a platform identity, such as monitor, operations-center or nodes."""
         return f"{self.service_account_id(purpose)}@{self.project}.iam.gserviceaccount.com"
 
     def service_account_id(self, purpose: str) -> str:

@@ -14,7 +14,7 @@ Schemas = dict[str, dict[str, Any]]
 
 
 def described(tables: Iterable[Table]) -> Schemas:
-    """Return what is fixed about released tables: columns with type and mode, partitioning, clustering."""
+    """Return what is fixed about released tables: columns with type and mode, and partitioning."""
     return {
         f"{table.dataset}.{table.name}": {
             "columns": {path: _kind(column) for path, column in table.paths.items()},

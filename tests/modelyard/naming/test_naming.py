@@ -114,3 +114,73 @@ def test_shared_names_are_found_without_case_and_within_a_kind() -> None:
         Claim("table", "a", "x"),
     ]
     assert list(shared(claims)) == [(claims[1], claims[0])]
+
+
+# A name that changes here moves what has it in every deployment, and with it what it holds: add, never edit.
+DEPLOYED = {
+    "artifact_bucket": "example-dev-model-artifacts",
+    "ci_pool": "modelyard-ci",
+    "cluster": "modelyard-dev",
+    "cluster_endpoint": "https://europe-west1-connectgateway.googleapis.com/v1/projects/123456789"
+    "/locations/europe-west1/gkeMemberships/modelyard-dev",
+    "gateway": "models",
+    "gateway_address": "modelyard-dev-models",
+    "gateway_namespace": "modelyard-gateway",
+    "image_repository": "serving-images",
+    "key_ring": "modelyard-dev",
+    "log_bucket": "modelyard-audit",
+    "network": "modelyard-dev",
+    "network_path": "projects/example-dev/global/networks/modelyard-dev",
+    "registry": "europe-west1-docker.pkg.dev/example-dev/serving-images",
+    "subnet": "modelyard-dev-nodes",
+    "subnet_path": "projects/example-dev/regions/europe-west1/subnetworks/modelyard-dev-nodes",
+    "system_namespace": "modelyard-system",
+    "taxonomy": "modelyard-example-dev",
+    "workload_pool": "example-dev.svc.id.goog",
+}
+DEPLOYED_TEAM = {
+    "artifact_folder": "flight-ops/",
+    "dataset": "modelyard_dev_predictions",
+    "namespace": "team-flight-ops",
+    "project": "example-flight-ops",
+    "stack": "dev-team-flight-ops",
+    "taxonomy": "modelyard-example-flight-ops",
+    "tenant_stack": "dev-tenant-flight-ops",
+}
+DEPLOYED_MODEL = {
+    "dead_letter_topic": "arrival-delay-dead-letter",
+    "hostname_path": "/flight-ops/arrival-delay",
+    "log_table": "arrival_delay",
+    "predictions_topic": "arrival-delay-predictions",
+    "service_account": "model-arrival-delay@example-flight-ops.iam.gserviceaccount.com",
+    "service_account_id": "model-arrival-delay",
+    "taxonomy": "modelyard-example-flight-ops_arrival-delay",
+    "topic": "arrival-delay-input",
+    "workload": "arrival-delay",
+}
+
+
+def all_names(owner: object) -> dict[str, str]:
+    """Return every name that `owner` computes by itself."""
+    kind = type(owner)
+    return {name: getattr(owner, name) for name in dir(kind) if isinstance(getattr(kind, name), property)}
+
+
+def test_what_is_deployed_keeps_its_names() -> None:
+    dev = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example")
+    team = dev.team("flight-ops")
+    assert all_names(dev) == DEPLOYED
+    assert all_names(team) == DEPLOYED_TEAM
+    assert all_names(team.model("arrival-delay")) == DEPLOYED_MODEL
+    assert dev.dataset("metadata") == "modelyard_dev_metadata"
+    assert dev.key("bigquery") == (
+        "projects/example-dev/locations/europe/keyRings/modelyard-dev/cryptoKeys/bigquery"
+    )
+    assert dev.key("pubsub") == (
+        "projects/example-dev/locations/europe-west1/keyRings/modelyard-dev/cryptoKeys/pubsub"
+    )
+    assert dev.service_account("monitor") == "modelyard-monitor@example-dev.iam.gserviceaccount.com"
+    assert team.identity("deployer") == "modelyard-deployer@example-flight-ops.iam.gserviceaccount.com"
+    # Cut names too: the digest must not change.
+    assert dev.team("a" * 40).project == "example-aaaaaaaaaaaaaaa-0facc9"
+    assert team.model("m" * 40).service_account_id == "model-mmmmmmmmmmmmmmmmm-8d5314"
