@@ -1,6 +1,6 @@
 # Everything works from a fresh checkout: each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-policy env demo test lint bench-synth bench-standin train schemas golden clean distclean
+.PHONY: help setup setup-policy env demo test lint bench-synth bench-standin bench-review train schemas golden clean distclean
 
 # The first Python >= 3.11 on PATH; or name one: make PYTHON=/path/to/python3.11
 PYTHON ?= $(firstword $(shell for python in python3.11 python3 python3.13 python3.12; do \
@@ -37,6 +37,9 @@ bench-synth: setup ## Measure synthesis; writes build/bench/synth.json
 
 bench-standin: setup ## Measure apply on the stand-in provider
 	@$(VENV)/python -m plan_review.standin.bench
+
+bench-review: setup ## Measure the plan review; writes build/bench/review.json
+	@$(VENV)/python benchmarks/review.py
 
 train: setup ## Train the example models on their public data, and publish them
 	@$(VENV)/python -m examples.train_all
