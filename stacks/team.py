@@ -255,7 +255,7 @@ class TeamStack(BaseStack):
     ) -> PodShape:
         """Add the ConfigMap of one version; return the pods that read it."""
         pattern = model.spec.pattern
-        digest = config_map(
+        config, digest = config_map(
             scope,
             "config",
             name=name,
@@ -266,7 +266,7 @@ class TeamStack(BaseStack):
         return PodShape(
             image=self.names.image(pattern.value, getattr(self.environment.images, pattern.value)),
             resources=model.spec.resources,
-            config_map=name,
+            config_map=config,
             config_digest=digest,
             service_account=identity.account,
             args=ARGS[pattern],

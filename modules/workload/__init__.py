@@ -32,7 +32,7 @@ class PodShape:
     Attributes:
         image: reference by digest.
         resources: of the main container.
-        config_map: name of the ConfigMap that holds `model.json`.
+        config_map: name of the ConfigMap that holds `model.json`, by reference where it is made beside.
         config_digest: digest of its text: pods restart when it changes.
         service_account: Kubernetes service account.
         args: arguments of the image's entry point.
@@ -58,15 +58,19 @@ class PodShape:
 
 def config_map(
     scope: Construct, construct_id: str, *, name: str, namespace: str, labels: Mapping[str, str], text: str
-) -> str:
-    """Add a ConfigMap holding `model.json`; return the digest of its text."""
-    config_map_v1.ConfigMapV1(
+) -> tuple[str, str]:
+    """Add a ConfigMap holding `model.json`; return a reference to its name, and the digest of its text.
+
+    The reference makes pods wait for the text that they shall read: those of a new version would otherwise
+    start while the ConfigMap still holds the old one's.
+    """
+    made = config_map_v1.ConfigMapV1(
         scope,
         construct_id,
         metadata=config_map_v1.ConfigMapV1Metadata(name=name, namespace=namespace, labels=dict(labels)),
         data={"model.json": literal(text)},
     )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return made.metadata.name, hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str, str]) -> Any:

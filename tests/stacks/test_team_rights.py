@@ -157,3 +157,20 @@ def test_the_cluster_admits_what_a_team_stack_holds(fleet_documents: Documents) 
         for path, resource in of_type(document, "kubernetes_service_v1").items():
             service = {"spec": {"type": resource["spec"]["type"]}}
             assert admitted(cluster, "admission/services", object=service), f"{stack}: {path}"
+
+
+def test_pods_wait_for_the_settings_they_read(fleet_documents: Documents) -> None:
+    seen = 0
+    for stack, document in team_stacks(fleet_documents).items():
+        for type_ in ("kubernetes_deployment_v1", "kubernetes_cron_job_v1"):
+            for path, resource in of_type(document, type_).items():
+                spec = resource["spec"].get("job_template", {}).get("spec") or resource["spec"]
+                (config,) = (
+                    v["config_map"]["name"] for v in spec["template"]["spec"]["volume"] if "config_map" in v
+                )
+                assert config.startswith("${kubernetes_config_map_v1."), f"{stack}: {path}"
+                logical_id = config.split(".")[1]
+                made = document["resource"]["kubernetes_config_map_v1"][logical_id]["metadata"]
+                assert made["name"] == resource["metadata"]["name"]
+                seen += 1
+    assert seen
