@@ -29,6 +29,9 @@ GUIDES = {
     "docs/guides/onboarding-a-team.md": (
         "tests/cli/test_onboarding_guide.py::test_every_command_of_the_guide_runs"
     ),
+    "docs/guides/reviewing-a-plan.md": (
+        "tests/plan_review/test_guide.py::test_every_command_of_the_guide_runs"
+    ),
 }
 
 
