@@ -81,7 +81,8 @@ def jobs(entries: list[dict[str, str]]) -> dict[str, Any]:
                 f"(cd {folder} && terraform init -input=false -lockfile=readonly "
                 "&& terraform apply -input=false tfplan) && failed= || failed=--failed",
                 f".venv/bin/modelyard record-deployment --environment {entry['environment']} "
-                '--report review.json --actor "$IDENTITY" --repository "$CI_PROJECT_PATH" --commit "$CI_COMMIT_SHA" '
+                '--report review.json --actor "$IDENTITY" --repository "$CI_PROJECT_PATH" '
+                '--commit "$CI_COMMIT_SHA" '
                 '--approved-by "$GITLAB_USER_LOGIN" $failed',
                 '[ -z "$failed" ]',
             ],
