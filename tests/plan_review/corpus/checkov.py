@@ -78,11 +78,11 @@ def main() -> None:
     seen: Counter[str] = Counter()
     for number, (case, _, _) in enumerate(cases):
         family = case.rules[0].partition("/")[0] if case.severity != "info" else "harmless"
-        new = found.get(f"after-{number}", set()) - found.get(f"before-{number}", set())
+        fails = found.get(f"after-{number}", set()) - found.get(f"before-{number}", set())
         seeded[family] += 1
-        seen[family] += bool(new)
-        if new:
-            print(f"  {case.name}: {sorted({check for check, _ in new})}", file=sys.stderr)
+        seen[family] += bool(fails)
+        if fails:
+            print(f"  {case.name}: {sorted({check for check, _ in fails})}", file=sys.stderr)
     for family in seeded:
         print(f"| {family} | {seeded[family]} | {seen[family]} |")
     harmful = sum(amount for family, amount in seeded.items() if family != "harmless")
