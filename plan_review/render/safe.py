@@ -28,9 +28,14 @@ def _shown(character: str) -> str:
     return character
 
 
+def _arrows(text: str) -> str:
+    """Return `text` with arrows as people write them."""
+    return text.replace(" -> ", " \N{RIGHTWARDS ARROW} ")
+
+
 def markdown(text: str) -> str:
     """Return `text` so that Markdown shows it as it is: no markup, no HTML, no link, no mention."""
-    quoted = _SPECIAL.sub(r"\\\1", html.escape(plain(text), quote=False))
+    quoted = _SPECIAL.sub(r"\\\1", html.escape(_arrows(plain(text)), quote=False))
     # Mentions, references and bare addresses are found in the rendered text: break them apart there.
     quoted = quoted.replace("@", f"@{_BREAK}").replace("://", f":{_BREAK}//").replace("www.", f"www{_BREAK}.")
     quoted = _LEADING.sub(
@@ -50,4 +55,4 @@ def code(text: str) -> str:
 
 def markup(text: str) -> str:
     """Return `text` for HTML, in an element or an attribute."""
-    return html.escape(plain(text), quote=True)
+    return html.escape(_arrows(plain(text)), quote=True)
