@@ -16,6 +16,8 @@ SERVICE_ACCOUNT_ID = 30
 NAMESPACE = 63
 WORKLOAD = 52  # a CronJob's name plus the 11 characters that Kubernetes adds for its jobs is within 63
 LABEL = 63
+# Custom role by which models add rows to their logs.
+LOG_WRITER = "log-writer"
 
 
 def fit(name: str, limit: int) -> str:
@@ -251,6 +253,11 @@ class TeamNames:
     def taxonomy(self) -> str:
         """Display name of the taxonomy that the team's prediction logs share, in the team's project."""
         return f"modelyard-{self.project}"
+
+    def role(self, purpose: str) -> str:
+        """Return the path of a custom role of the team, such as deployer, planner, grantor or log-writer."""
+        words = "".join(word.title() for word in purpose.split("-"))
+        return f"projects/{self.project}/roles/modelyard{words}"
 
     @property
     def artifact_folder(self) -> str:

@@ -7,7 +7,7 @@ from cdktf import ITerraformDependable
 from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
 from constructs import Construct
 
-from modelyard.naming import TeamNames
+from modelyard.naming import LOG_WRITER, TeamNames
 from modelyard.spec.base import Sensitivity
 from modelyard.tables import Table
 from modules.dataset import Dataset
@@ -114,7 +114,7 @@ class PredictionLogs(Construct):
 
     def add_writer(self, model: str, member: str, after: Iterable[ITerraformDependable] = ()) -> None:
         """Let `member`, the identity of `model`, add rows to the model's log."""
-        self._grant(model, "writer", "roles/bigquery.dataEditor", member, after)
+        self._grant(model, "writer", self._names.role(LOG_WRITER), member, after)
 
     def _tags(
         self, scope: Construct, taxonomy: str, logs: Iterable[Log], observers: Iterable[str]

@@ -8,7 +8,7 @@ from cdktf_cdktf_provider_google.project_iam_custom_role import ProjectIamCustom
 from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember, ProjectIamMemberCondition
 from constructs import Construct
 
-from modelyard.naming import TeamNames
+from modelyard.naming import LOG_WRITER, TeamNames
 from modules.artifact_store import ArtifactFolder
 from modules.audit import AuditTrail
 from modules.keys import KeyUse
@@ -96,6 +96,8 @@ PLANNER_ROLES = (
     "roles/pubsub.viewer",
     "roles/serviceusage.serviceUsageConsumer",
 )
+# What the identity of a model may do to its own log: add rows. It can neither delete the table nor read it.
+LOG_WRITER_PERMISSIONS = ("bigquery.tables.get", "bigquery.tables.updateData")
 PLANNER_PERMISSIONS = (
     "billing.resourceCosts.get",
     "billing.resourcebudgets.read",
@@ -196,6 +198,7 @@ class Tenant(Construct):
             self._own_access(purpose, roles, permissions)
             self._shared_access(purpose)
         self._delegated_grants()
+        self._custom_role(LOG_WRITER, "Adds rows to a prediction log.", LOG_WRITER_PERMISSIONS)
         self._folders(state_bucket)
         KeyUse(
             self,
@@ -233,7 +236,7 @@ class Tenant(Construct):
             self,
             f"{purpose}-role",
             project=self._names.project,
-            role_id=f"modelyard{purpose.title()}",
+            role_id=self._names.role(purpose).rpartition("/")[2],
             title=f"Modelyard {purpose}",
             description=description,
             permissions=list(permissions),

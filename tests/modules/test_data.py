@@ -123,7 +123,7 @@ def test_whatever_models_are_named_each_log_has_its_own_tags_and_grants() -> Non
     writers = {
         (m["table_id"], m["member"].split(":")[1].split("@")[0])
         for m in made["google_bigquery_table_iam_member"].values()
-        if m["role"] == "roles/bigquery.dataEditor"
+        if m["role"] == names.role("log-writer")
     }
     assert writers == {(model.replace("-", "_"), model) for model in models}
 

@@ -180,6 +180,7 @@ def test_what_is_deployed_keeps_its_names() -> None:
         "projects/example-dev/locations/europe-west1/keyRings/modelyard-dev/cryptoKeys/pubsub"
     )
     assert dev.service_account("monitor") == "modelyard-monitor@example-dev.iam.gserviceaccount.com"
+    assert team.role("log-writer") == "projects/example-flight-ops/roles/modelyardLogWriter"
     assert team.identity("deployer") == "modelyard-deployer@example-flight-ops.iam.gserviceaccount.com"
     # Cut names too: the digest must not change.
     assert dev.team("a" * 40).project == "example-aaaaaaaaaaaaaaa-0facc9"
