@@ -7,6 +7,10 @@ from constructs import Construct
 from modelyard.naming import Names
 from modelyard.spec.environment import Environment
 
+# Keeps environments for the stand-in from Google. No name under .invalid is ever resolved (RFC 2606), and no
+# credentials are of this universe, so Google's own provider refuses before it asks for anything.
+NOWHERE = "deploy-with-modelyard-standin.invalid"
+
 
 class BaseStack(TerraformStack):
     """A stack with its own state, acting on one project.
@@ -28,4 +32,15 @@ class BaseStack(TerraformStack):
             GcsBackend(self, bucket=environment.state.bucket, prefix=stack_id)
         else:
             LocalBackend(self, path=f"../../../build/state/{stack_id}.tfstate")
-        GoogleProvider(self, "google", project=project or environment.project, region=environment.region)
+        GoogleProvider(
+            self,
+            "google",
+            project=project or environment.project,
+            region=environment.region,
+            universe_domain=NOWHERE if environment.stand_in else None,
+        )
+
+    @property
+    def cluster_endpoint(self) -> str:
+        """URL of the cluster's API; none that exists where the environment is for the stand-in."""
+        return f"https://{NOWHERE}" if self.environment.stand_in else self.names.cluster_endpoint

@@ -26,7 +26,7 @@ class ClusterStack(BaseStack):
         names = Names.of(environment)
         super().__init__(scope, names.stack("cluster"), environment)
         shared = labels(environment.environment, "platform", environment.cost_center)
-        provider(self, names)
+        provider(self, names, self.cluster_endpoint)
         system = SystemNamespace(self, "system", name=names.system_namespace, labels=shared)
         MetricsAdapter(
             self,

@@ -54,7 +54,7 @@ class TeamStack(BaseStack):
         super().__init__(scope, names.stack, environment, project=names.project)
         self.team = team
         self.team_names = names
-        kubernetes_provider(self, self.names)
+        kubernetes_provider(self, self.names, self.cluster_endpoint)
         self.project = DataGoogleProject(self, "project", project_id=names.project)
         self.namespace = TeamNamespace(
             self,

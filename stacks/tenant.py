@@ -26,7 +26,7 @@ class TenantStack(BaseStack):
         names = Names.of(environment).team(team)
         super().__init__(scope, names.tenant_stack, environment)
         own = labels(environment.environment, team, cost_center)
-        provider(self, self.names)
+        provider(self, self.names, self.cluster_endpoint)
         Tenant(
             self,
             "tenant",

@@ -11,12 +11,17 @@ RBAC = "rbac.authorization.k8s.io"
 VIEW = "view"
 
 
-def provider(scope: Construct, names: Names) -> KubernetesProvider:
+def provider(scope: Construct, names: Names, endpoint: str | None = None) -> KubernetesProvider:
     """Add the Kubernetes provider to a stack: through Connect Gateway, with the caller's own credentials.
 
     The endpoint is known before the cluster exists and the cluster has no public one. The plug-in
     `gke-gcloud-auth-plugin` gets a short-lived token from application default credentials at each call, so no
     token is written into plan or state.
+
+    Args:
+        scope: the stack.
+        names: names of the environment.
+        endpoint: URL of the cluster's API; default: the one behind Connect Gateway.
 
     Example:
         ```python
@@ -33,7 +38,7 @@ def provider(scope: Construct, names: Names) -> KubernetesProvider:
     return KubernetesProvider(
         scope,
         "kubernetes",
-        host=names.cluster_endpoint,
+        host=endpoint or names.cluster_endpoint,
         exec=[
             KubernetesProviderExec(
                 api_version="client.authentication.k8s.io/v1beta1",

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -34,10 +35,17 @@ ENVIRONMENT = {
 
 
 class Provider:
-    """Answers the protocol's requests for one source."""
+    """Answers the protocol's requests for one source.
 
-    def __init__(self, schema: Schema) -> None:
+    Args:
+        schema: of the source.
+        data_folder: where the Terraform that started this process keeps what it knows of its backend; None
+            where Terraforms attach, which `launch` keeps from buckets.
+    """
+
+    def __init__(self, schema: Schema, data_folder: Path | None = None) -> None:
         self.schema = schema
+        self.data_folder = data_folder
         self.table = schema.source.facts
         self._configured: OrderedDict[str, Json] = OrderedDict()
         self._lock = Lock()
@@ -85,6 +93,14 @@ class Provider:
             response.data_sources.add(type_name=type_name)
 
     def _configure(self, response: Any, request: Any, peer: str) -> None:
+        if self.data_folder is not None and (kept := _kept_in(self.data_folder)) is not None:
+            problem = f"The stand-in provider works on no state in a '{kept}' backend"
+            mend = (
+                "What it makes up must not get into a shared state. To plan with Google's provider, unset "
+                "TF_CLI_CONFIG_FILE, remove .terraform.lock.hcl and run `terraform init` again."
+            )
+            self._report(response, [validation.Problem(problem, mend, [])])
+            return
         config: Json = wire.decode(request.config) or {}
         if self.table == "google":
             for name, variables in ENVIRONMENT.items():
@@ -226,6 +242,15 @@ class Provider:
         state = planning.plan_block(block, config, config, None)
         filler = values.Filler(self.table, "data", request.type_name, state, self._config_of(peer))
         response.state.CopyFrom(wire.encode(filler.fill(block)))
+
+
+def _kept_in(data_folder: Path) -> str | None:
+    """Return the type of the backend, None for local files."""
+    try:
+        kept = json.loads((data_folder / "terraform.tfstate").read_text("utf-8"))["backend"]["type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if kept == "local" else str(kept)
 
 
 def _guarded(

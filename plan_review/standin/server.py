@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -49,9 +50,9 @@ class _Controller(grpc_controller_pb2_grpc.GRPCControllerServicer):  # type: ign
         return grpc_controller_pb2.Empty()
 
 
-def _server(source: Source, pool: futures.ThreadPoolExecutor) -> grpc.Server:
+def _server(source: Source, pool: futures.ThreadPoolExecutor, data_folder: Path | None = None) -> grpc.Server:
     server = grpc.server(pool, options=OPTIONS)
-    server.add_generic_rpc_handlers((Provider(schema.load(source)).handler(),))
+    server.add_generic_rpc_handlers((Provider(schema.load(source), data_folder).handler(),))
     return server
 
 
@@ -104,7 +105,9 @@ def serve_plugin(source: Source) -> None:
     folder = tempfile.mkdtemp(prefix="modelyard-standin-")  # readable by this user only
     try:
         socket = os.path.join(folder, "provider.sock")
-        server = _server(source, futures.ThreadPoolExecutor(THREADS))
+        # Terraform starts its plugins in the folder that it works in.
+        data_folder = Path(os.environ.get("TF_DATA_DIR") or ".terraform").absolute()
+        server = _server(source, futures.ThreadPoolExecutor(THREADS), data_folder)
         grpc_controller_pb2_grpc.add_GRPCControllerServicer_to_server(_Controller(stop), server)
         key, certificate, encoded = _certificate()
         # Terraform's own certificate is on a curve that gRPC's TLS does not verify; the folder, which only

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stacks.base import NOWHERE
 from tests.stacks.conftest import Documents
 from tests.stacks.fleet import ROOT, copy_tree, run_app, synthesized
 
@@ -55,6 +56,19 @@ def test_state_is_where_the_environment_says(fleet_documents: Documents) -> None
             assert backend == {"local": {"path": f"../../../build/state/{name}.tfstate"}}
         else:
             assert backend["gcs"]["prefix"] == name
+
+
+def test_what_is_for_the_standin_names_no_place_of_google_or_of_a_cluster(fleet_documents: Documents) -> None:
+    for name, document in fleet_documents.items():
+        google = document["provider"]["google"][0]
+        hosts = [provider["host"] for provider in document["provider"].get("kubernetes", [])]
+        if name.startswith("local-"):
+            assert google["universe_domain"] == NOWHERE, name
+            assert set(hosts) <= {f"https://{NOWHERE}"}, name
+        else:
+            assert "universe_domain" not in google, name
+            assert all("connectgateway.googleapis.com" in host for host in hosts), name
+    assert NOWHERE.endswith(".invalid")
 
 
 def test_a_change_of_one_team_changes_its_stack_alone(tmp_path: Path, fleet_documents: Documents) -> None:

@@ -221,6 +221,38 @@ def test_a_mirror_serves_plain_terraform(workspace: Workspace) -> None:
     assert _eventually(lambda: _plugins() <= before), "Terraform's plugins end with it"
 
 
+def _keep_state_in(workspace: Workspace, backend: dict[str, Any]) -> None:
+    required = {"google": {"source": "hashicorp/google"}}
+    terraform = {"required_providers": required, "backend": backend}
+    workspace.write({"google_pubsub_topic": {"t": {"name": "t"}}}, terraform=terraform)
+
+
+def test_a_state_in_a_bucket_is_out_of_reach_beside_the_standin(workspace: Workspace) -> None:
+    _keep_state_in(workspace, {"gcs": {"bucket": "the-state-of-a-real-environment"}})
+    workspace.environment = {**workspace.environment, "GOOGLE_OAUTH_ACCESS_TOKEN": "none"}
+
+    done = workspace.run("init", "-input=false", "-no-color", check=False)
+
+    assert done.returncode == 1
+    assert "the stand-in works on no state in a bucket" in done.stderr
+
+
+def test_a_plugin_refuses_a_state_that_is_not_in_a_local_file(workspace: Workspace) -> None:
+    written = _wrapper("mirror", str(workspace.folder / "mirror"))
+    name, _, configuration = written.stdout.strip().partition("=")
+    plain = {key: value for key, value in os.environ.items() if key != "TF_REATTACH_PROVIDERS"}
+    workspace.environment = {**plain, name: configuration, "CHECKPOINT_DISABLE": "1"}
+    _keep_state_in(workspace, {"inmem": {}})  # Terraform's own for tests
+    for data_folder in (".terraform", "elsewhere"):
+        workspace.environment["TF_DATA_DIR"] = data_folder
+        workspace.run("init", "-input=false")
+
+        done = workspace.run("apply", "-auto-approve", "-no-color", check=False)
+
+        assert done.returncode == 1
+        assert "The stand-in provider works on no state in a 'inmem' backend" in done.stderr
+
+
 def _plugins() -> set[str]:
     """Processes of the stand-in that a Terraform started."""
     found = set()
