@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 
 from plan_review import plan, waivers
-from plan_review.comparison import compare
 from plan_review.errors import ReviewError
 from plan_review.render import FORMATS, text
 from plan_review.report import Report
@@ -90,6 +89,9 @@ def make(
     def progress(what: str) -> None:
         if not quiet and sys.stderr.isatty():
             print(f"{what} ...", file=sys.stderr, flush=True)
+
+    # The stand-in is not needed to read plan files, and takes its time to import.
+    from plan_review.comparison import compare
 
     skip = [file.stack for file in real]
     with compare(root, base, head or "HEAD", stacks=stacks, skip=skip, progress=progress) as comparison:

@@ -84,7 +84,11 @@ def stateful_destroyed(change: Change, context: Context) -> Iterator[Hit]:
 def stateful_replaced(change: Change, context: Context) -> Iterator[Hit]:
     """Find replaced resources that hold data."""
     if change.action is Action.REPLACE:
-        yield Hit(f"replaces {context.thing(change)}{forced_by(change)}: {what_is_lost(change, context)}")
+        refused = (change.stack, change.address) in context.protection.after
+        more = "; prevent_destroy makes Terraform refuse it" if refused else ""
+        yield Hit(
+            f"replaces {context.thing(change)}{forced_by(change)}: {what_is_lost(change, context)}{more}"
+        )
 
 
 @rule(

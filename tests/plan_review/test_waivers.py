@@ -124,3 +124,8 @@ def test_what_a_waiver_covers_is_by_stack_and_address() -> None:
     )
     assert waiver.concerns(["prod-team-pricing"])
     assert not waiver.concerns(["prod-catalog"])
+
+
+def test_the_repositorys_own_waivers_are_well_formed(root: Path) -> None:
+    assert (root / "waivers.yaml").is_file()
+    assert isinstance(read(root / "waivers.yaml"), tuple)
