@@ -3,6 +3,7 @@
 Everything it makes is under `build/demo`; each run starts from nothing.
 """
 
+import fcntl
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from modelyard.spec.load import load_environment, load_team, team_names
@@ -24,6 +26,7 @@ from plan_review.standin.launch import running
 
 ENVIRONMENT = "local"
 CHANGED_TEAM = "flight-ops"
+SILENCE_SECONDS = 10.0  # where there is no terminal to show progress on
 CHANGE = {"monitors": {"latency": {"threshold": 400}}}
 _RESOURCE_CHANGE = re.compile(r"^\s*# (.+) will be (.+)$")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -52,6 +55,10 @@ class Demo:
             ToolError: a tool is missing.
             SpecError: an input is wrong.
         """
+        with self._alone():
+            self._run()
+
+    def _run(self) -> None:
         started = time.monotonic()
         self._prepare()
         self._validate()
@@ -67,12 +74,24 @@ class Demo:
             self._deploy(environment)
             self._plan_again(environment)
             self._change(environment)
-        self.console.print(f"\n[bold green]Done[/] in {time.monotonic() - started:.0f} s. {NOTICE}")
-        self.console.print(f"State, plans and logs are in {self._shown}/.")
+        self._print(f"\n[bold green]Done[/] in {time.monotonic() - started:.0f} s. {NOTICE}")
+        self._print(f"State, plans and logs are in {self._shown}/.")
 
     @property
     def _shown(self) -> Path:
         return self.folder.relative_to(self.root) if self.folder.is_relative_to(self.root) else self.folder
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder's lock: a second demo at the same time would take the first one's files away."""
+        path = self.folder.with_name("demo.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DemoError("another demo of this checkout is running. Wait for its end.") from None
+            yield
 
     def _prepare(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -86,7 +105,7 @@ class Demo:
             teams = [load_team(self.workspace, name, environment) for name in team_names(self.workspace)]
         for team in teams:
             models = ", ".join(f"{model.name} ({model.spec.pattern})" for model in team.models)
-            self.console.print(f"    {team.team}: {models}")
+            self._print(f"    {team.team}: {models}")
 
     def _synthesize(self, environment: Mapping[str, str]) -> None:
         with self._step("Synthesize all stacks with cdktf"):
@@ -137,7 +156,7 @@ class Demo:
             changed = [stack for stack, code in pool.map(plan, self._stacks()) if code != 0]
         if changed:
             raise DemoError(f"the second plan of {', '.join(changed)} is not empty. The log is {self.log}.")
-        self.console.print(f"    {len(self._stacks())} of {len(self._stacks())} plans are empty")
+        self._print(f"    {len(self._stacks())} of {len(self._stacks())} plans are empty")
 
     def _change(self, environment: Mapping[str, str]) -> None:
         path = self.workspace / "teams" / CHANGED_TEAM / "team.yaml"
@@ -149,7 +168,7 @@ class Demo:
         expected = f"{ENVIRONMENT}-team-{CHANGED_TEAM}"
         if changed != [expected]:
             raise DemoError(f"{expected} alone should have changed, not {', '.join(changed) or 'nothing'}.")
-        self.console.print(f"    of {len(before)} stacks, {expected} changed")
+        self._print(f"    of {len(before)} stacks, {expected} changed")
         with self._step(f"cdktf diff {expected}"):
             plan = [
                 _COLOURS.sub("", line) for line in self._lines(environment, "diff", expected, "--skip-synth")
@@ -157,9 +176,9 @@ class Demo:
         for line in plan:
             text = line.removeprefix(expected).strip()
             if (match := _RESOURCE_CHANGE.match(text)) is not None:
-                self.console.print(f"    {match[1]} will be {match[2]}", highlight=False)
+                self._print(f"    {escape(match[1])} will be {match[2]}")
             elif text.startswith("Plan:"):
-                self.console.print(f"    [bold]{text}[/]", highlight=False)
+                self._print(f"    [bold]{text}[/]")
 
     def _stacks(self) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
         paths = sorted((self.out / "stacks").glob("*/cdk.tf.json"))
@@ -195,12 +214,22 @@ class Demo:
     @contextmanager
     def _step(self, title: str) -> Iterator[Callable[[str], None]]:
         """Show a step while it runs, and how long it took; what it yields tells how far it is."""
-        started = time.monotonic()
+        started = told = time.monotonic()
         with self.console.status(title) as status:
-            yield lambda detail: status.update(f"{title}: {detail}")
-        self.console.print(
-            f"[green]✓[/] {title} [dim]({time.monotonic() - started:.1f} s)[/]", highlight=False
-        )
+
+            def tell(detail: str) -> None:
+                nonlocal told
+                status.update(f"{title}: {detail}")
+                if not self.console.is_terminal and time.monotonic() - told >= SILENCE_SECONDS:
+                    told = time.monotonic()
+                    self._print(f"    {detail}")
+
+            yield tell
+        self._print(f"[green]✓[/] {title} [dim]({time.monotonic() - started:.1f} s)[/]")
+
+    def _print(self, line: str) -> None:
+        """Print a line whole: names that are broken in two can be neither copied nor found."""
+        self.console.print(line, soft_wrap=True, highlight=False)
 
 
 def run(root: Path) -> int:
@@ -209,6 +238,6 @@ def run(root: Path) -> int:
     try:
         Demo(root, console).run()
     except DemoError as error:
-        console.print(f"[red]The demo failed:[/] {error}", highlight=False)
+        console.print(f"[red]The demo failed:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         return 1
     return 0

@@ -22,6 +22,14 @@ def test_the_demo_deploys_everything_and_shows_the_diff_of_one_file(tmp_path: Pa
     assert "Google was not asked" in shown
 
 
+def test_a_second_demo_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    first, second = (Demo(ROOT, Console(file=StringIO()), tmp_path / "demo") for _ in range(2))
+    with first._alone(), pytest.raises(DemoError, match="another demo"), second._alone():
+        pass
+    with second._alone():
+        pass
+
+
 def test_resources_that_were_not_made_fail_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     demo = Demo(ROOT, Console(file=StringIO()), tmp_path / "demo")
     (tmp_path / "demo" / "cdktf.out" / "stacks" / "local-x").mkdir(parents=True)
