@@ -1,14 +1,31 @@
 """Changes to a team's folder: tried on a copy first, then written as a whole."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelyard.spec.errors import Problem, SpecError
 from modelyard.spec.load import ENVIRONMENTS, TEAMS, validate
+
+
+@contextlib.contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Hold a lock on the teams' folder, so that no other command changes what this one has read."""
+    try:
+        descriptor = os.open(root / TEAMS, os.O_RDONLY)
+    except OSError:  # what reads the folder next says what is wrong with it
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # file systems that have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def apply(root: Path, team: str, files: Mapping[str, bytes | None]) -> None:
@@ -68,7 +85,7 @@ def _create(folder: Path, files: Mapping[str, bytes | None]) -> None:
         _write(draft, files)
         draft.chmod(0o755)  # mkdtemp makes folders that only their owner may read
         draft.rename(folder)
-    except OSError:
+    except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
 
@@ -89,7 +106,7 @@ def _replace(folder: Path, files: Mapping[str, bytes | None]) -> None:
                 del drafts[name]
             else:
                 path.unlink(missing_ok=True)
-    except OSError:
+    except BaseException:  # Ctrl-C among them
         with contextlib.suppress(OSError):
             _write(folder, replaced)
         raise
@@ -109,7 +126,7 @@ def _draft(folder: Path, name: str, content: bytes) -> Path:
             os.fsync(descriptor)
         existing = folder / name
         draft.chmod(existing.stat().st_mode & 0o777 if existing.exists() else 0o644)
-    except OSError:
+    except BaseException:
         draft.unlink(missing_ok=True)
         raise
     return draft

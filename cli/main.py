@@ -116,6 +116,7 @@ def new_team(
     cost_center: Annotated[str | None, typer.Option(help="Who pays.", show_default=False)] = None,
 ) -> None:
     """Make a team's folder; asks for what is not given, if there is a terminal."""
+    from cli.changes import alone
     from cli.new import new_team as make
 
     root = find_root(context.obj)
@@ -126,15 +127,16 @@ def new_team(
     for option, value in answers.items():
         if value is None:
             answers[option] = typer.prompt(option.replace("-", " ").capitalize())
-    tell(
-        make(
-            root,
-            name,
-            group=str(answers["group"]),
-            escalation=str(answers["escalation"]),
-            cost_center=str(answers["cost-center"]),
+    with alone(root):
+        tell(
+            make(
+                root,
+                name,
+                group=str(answers["group"]),
+                escalation=str(answers["escalation"]),
+                cost_center=str(answers["cost-center"]),
+            )
         )
-    )
 
 
 @new_app.command("model")
@@ -158,21 +160,23 @@ def new_model(
     registry: Registry = None,
 ) -> None:
     """Add a model to a team file, pinned to a published version."""
+    from cli.changes import alone
     from cli.new import new_model as make
     from cli.registry import find_registry
     from modelyard.spec.base import Pattern
 
     root = find_root(context.obj)
-    tell(
-        make(
-            root,
-            name,
-            pattern=Pattern(pattern.value),
-            version=version,
-            pii_readers=pii_reader or [],
-            registry_folder=find_registry(root, registry),
+    with alone(root):
+        tell(
+            make(
+                root,
+                name,
+                pattern=Pattern(pattern.value),
+                version=version,
+                pii_readers=pii_reader or [],
+                registry_folder=find_registry(root, registry),
+            )
         )
-    )
 
 
 @app.command()
@@ -186,11 +190,13 @@ def pin(
     registry: Registry = None,
 ) -> None:
     """Make a published version the one that is deployed, and say what that changes."""
+    from cli.changes import alone
     from cli.pin import pin as run
     from cli.registry import find_registry
 
     root = find_root(context.obj)
-    tell(run(root, target, as_canary=canary, registry_folder=find_registry(root, registry)))
+    with alone(root):
+        tell(run(root, target, as_canary=canary, registry_folder=find_registry(root, registry)))
 
 
 @app.command()

@@ -1,10 +1,12 @@
 """`modelyard new`: a team's folder that is valid at once, and models that come with their manifest."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from modelyard.spec.load import load_environment, load_team
+from modelyard.spec.load import load_environment, load_team, validate
 from tests.cli.conftest import Run, publish, snapshot
 from tests.strategies import feature, manifest_document
 
@@ -139,10 +141,23 @@ def test_readers_of_personal_data(modelyard: Run, tree: Path, registry: Path) ->
 
 def test_a_model_that_would_share_a_name_with_another(modelyard: Run, tree: Path, registry: Path) -> None:
     for name in ("stock", "stock-input"):
-        publish(registry, manifest_document(model=name))
+        publish(registry, manifest_document("flight-ops", name, 1))
     assert modelyard("new", "model", "flight-ops/stock", "--pattern", "batch").code == 0
     before = snapshot(tree)
     told = modelyard("new", "model", "flight-ops/stock-input", "--pattern", "rest")
     assert told.code == 2
     assert "would share the table 'stock_input'" in told.err
     assert snapshot(tree) == before
+
+
+def test_commands_at_the_same_time_lose_nothing_of_each_other(tree: Path, registry: Path) -> None:
+    names = [f"model-{letter}" for letter in "abcd"]
+    for name in names:
+        publish(registry, manifest_document("flight-ops", name, 1))
+    command = [sys.executable, "-m", "cli.main", "--root", str(tree), "new", "model"]
+    running = [subprocess.Popen([*command, f"flight-ops/{name}", "--pattern", "rest"]) for name in names]
+    assert [process.wait() for process in running] == [0] * len(names)
+
+    assert validate(tree) == []
+    team = load_team(tree, "flight-ops", load_environment(tree, "dev"))
+    assert {model.spec.name for model in team.models} >= set(names)
