@@ -27,7 +27,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "cluster": ("platform",),
     "catalog": ("foundation",),
     "operations": ("cluster", "catalog"),
-    "tenant": ("cluster",),
+    "tenant": ("cluster", "catalog"),
     "team": ("operations",),  # whose identities it grants access, and the tenant stack of the same team
 }
 

@@ -1,5 +1,6 @@
 """What is known about all models: metadata, usage, monitoring, and the views that people read."""
 
+from cdktf_cdktf_provider_google.project_iam_custom_role import ProjectIamCustomRole
 from constructs import Construct
 
 from modelyard.naming import Names, labels
@@ -52,6 +53,16 @@ class CatalogStack(BaseStack):
             masked_readers=[member for member in self._people if member != self._auditors],
             # A hash of the caller can still be counted.
             masking={Sensitivity.PII: Masking.HASH},
+        )
+        ProjectIamCustomRole(
+            self,
+            "recorder",
+            project=names.project,
+            role_id=names.recorder_role.rpartition("/")[2],
+            title="Modelyard recorder",
+            description="Adds rows to a table, and neither reads nor changes those that are there.",
+            permissions=["bigquery.tables.get", "bigquery.tables.updateData"],
+            stage="GA",
         )
         days = {
             "predictions": environment.retention.predictions,

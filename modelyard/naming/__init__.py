@@ -189,6 +189,11 @@ class Names:
         return f"modelyard-{self.project}"
 
     # Identities of the platform
+    @property
+    def recorder_role(self) -> str:
+        """Custom role by which pipelines add rows to the table of deployments."""
+        return f"projects/{self.project}/roles/modelyardRecorder"
+
     def service_account(self, purpose: str) -> str:
         """Return the e-mail of a platform identity, such as monitor, operations-center or nodes."""
         return f"{self.service_account_id(purpose)}@{self.project}.iam.gserviceaccount.com"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
 from cdktf_cdktf_provider_google.monitoring_monitored_project import MonitoringMonitoredProject
 from cdktf_cdktf_provider_google.project import Project
 from cdktf_cdktf_provider_google.project_iam_custom_role import ProjectIamCustomRole
@@ -9,6 +10,7 @@ from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember, Pro
 from constructs import Construct
 
 from modelyard.naming import LOG_WRITER, TeamNames
+from modelyard.tables import DEPLOYMENTS
 from modules.artifact_store import ArtifactFolder
 from modules.audit import AuditTrail
 from modules.keys import KeyUse
@@ -216,6 +218,17 @@ class Tenant(Construct):
             # By reference, which also shows policy checks that this project is audited.
             project=self.project.project_id,
             depends_on=services.of("logging"),
+        )
+        # A deployment is recorded by who deployed: rows are added, and none is read or changed.
+        BigqueryTableIamMember(
+            self,
+            "records-deployments",
+            project=names.environment.project,
+            dataset_id=names.environment.dataset("metadata"),
+            table_id=DEPLOYMENTS.name,
+            role=names.environment.recorder_role,
+            member=self._member("deployer"),
+            depends_on=self._identities.accounts,
         )
         # The team's alert policies stand in its project and read the shared cluster's series through this.
         MonitoringMonitoredProject(

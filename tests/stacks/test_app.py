@@ -30,7 +30,7 @@ def test_order_of_deployment(fleet_out: Path) -> None:
     assert needs["local-cluster"] == {"local-platform"}
     assert needs["local-catalog"] == {"local-foundation"}
     assert needs["local-operations"] == {"local-cluster", "local-catalog"}
-    assert needs["local-tenant-pricing"] == {"local-cluster"}
+    assert needs["local-tenant-pricing"] == {"local-cluster", "local-catalog"}
     assert needs["local-team-pricing"] == {"local-tenant-pricing", "local-operations"}
     assert not {name for name, others in needs.items() if any(o[:3] != name[:3] for o in others)}
 

@@ -42,12 +42,20 @@ def test_writing_roles_of_a_team_stand_in_its_own_project_and_folders_alone(
         assert project == f"example-{name}-{team}", "a team's stack grants something to another's identity"
         if type_ == "google_project_iam_member":
             assert grant["project"] == project or grant["role"] in TRANSPORT
+        elif type_ == "google_bigquery_table_iam_member":
+            # It adds rows to the record of deployments, and can neither read nor change one.
+            assert grant["table_id"] == "deployments"
+            assert grant["role"].endswith("/roles/modelyardRecorder")
         else:
             assert type_ == "google_storage_managed_folder_iam_member"
             folder = grant["managed_folder"].strip("${}").removesuffix(".name").split(".")[1]
             made = document["resource"]["google_storage_managed_folder"][folder]["name"]
             assert made in (f"{team}/", f"{name}-team-{team}/")
-    assert seen == {"google_project_iam_member", "google_storage_managed_folder_iam_member"}
+    assert seen == {
+        "google_bigquery_table_iam_member",
+        "google_project_iam_member",
+        "google_storage_managed_folder_iam_member",
+    }
 
 
 def test_shared_stacks_grant_nothing_to_a_team(documents: Documents) -> None:

@@ -131,6 +131,7 @@ DEPLOYED = {
     "log_bucket": "modelyard-audit",
     "network": "modelyard-dev",
     "network_path": "projects/example-dev/global/networks/modelyard-dev",
+    "recorder_role": "projects/example-dev/roles/modelyardRecorder",
     "registry": "europe-west1-docker.pkg.dev/example-dev/serving-images",
     "subnet": "modelyard-dev-nodes",
     "subnet_path": "projects/example-dev/regions/europe-west1/subnetworks/modelyard-dev-nodes",
