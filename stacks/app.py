@@ -57,31 +57,36 @@ def select(root: Path, patterns: Sequence[str]) -> list[Selection]:
         patterns: stack ids, as a shell matches file names.
 
     Raises:
-        SpecError: a file that is needed is wrong, or no stack matches.
+        SpecError: a file that is needed is wrong, or no stack matches one of the patterns.
     """
     selections: list[Selection] = []
+    matched: set[str] = set()
     problems: list[Problem] = []
     known = environment_names(root)
     for name in known:
         if any(_may_match(pattern, name) for pattern in patterns):
             try:
-                selections.append(_select(root, load_environment(root, name), patterns))
+                selections.append(_select(root, load_environment(root, name), patterns, matched))
             except SpecError as error:
                 problems += error.problems
     if problems:
         raise SpecError(problems)
-    if not any(s.rooms or s.tenants or s.teams for s in selections):
+    idle = [pattern for pattern in patterns if pattern not in matched]
+    if idle or not patterns:
         there = ", ".join(f"{name}-*" for name in known)
-        message = f"no stack matches {', '.join(patterns) or 'nothing'}; there are {there}"
+        message = f"no stack matches {', '.join(idle) or 'nothing'}; there are {there}"
         raise SpecError([Problem("MODELYARD_STACKS", 1, 1, "", message)])
     return selections
 
 
-def _select(root: Path, environment: Environment, patterns: Sequence[str]) -> Selection:
+def _select(root: Path, environment: Environment, patterns: Sequence[str], matched: set[str]) -> Selection:
+    """Return what is selected of one environment; the patterns that match go into `matched`."""
     names = Names.of(environment)
 
     def wanted(stack: str) -> bool:
-        return any(fnmatchcase(stack, pattern) for pattern in patterns)
+        hits = {pattern for pattern in patterns if fnmatchcase(stack, pattern)}
+        matched.update(hits)
+        return bool(hits)
 
     rooms = frozenset(room for room in ROOMS if wanted(names.stack(room)))
     teams = team_names(root)
@@ -141,13 +146,23 @@ def build(app: App, selection: Selection) -> None:
                 stack.add_dependency(stacks[room])
 
 
+def _make(out: Path) -> None:
+    try:
+        (out / "stacks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"no stacks can be written under {out}: {error.strerror}"
+        raise SpecError([Problem("CDKTF_OUTDIR", 1, 1, "", message)]) from None
+
+
 def main() -> int:
     """Synthesize the stacks that `MODELYARD_STACKS` selects; return the exit code."""
     root = Path(os.environ.get("MODELYARD_ROOT") or Path(__file__).parent.parent)
     patterns = [p.strip() for p in os.environ.get("MODELYARD_STACKS", "*").split(",") if p.strip()]
+    out = Path(os.environ.get("CDKTF_OUTDIR") or "cdktf.out")
     try:
         selections = select(root, patterns)
-        app = App()
+        _make(out)
+        app = App(outdir=str(out))
         for selection in selections:
             build(app, selection)
     except SpecError as error:

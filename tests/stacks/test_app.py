@@ -126,9 +126,27 @@ def test_stacks_are_selected_as_files_are(tmp_path: Path, patterns: str, expecte
 
 
 def test_a_pattern_that_matches_nothing_is_an_error(tmp_path: Path) -> None:
-    finished = run_app(tmp_path / "out", "local-team-pircing")
+    for others in ("", "local-platform, ", "prod-*, "):
+        finished = run_app(tmp_path / "out", f"{others}local-team-pircing")
+        assert finished.returncode == 2
+        assert "no stack matches local-team-pircing;" in finished.stderr
+        assert "Traceback" not in finished.stderr
+        assert not (tmp_path / "out" / "stacks").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    finished = run_app(tmp_path / "out", "local-platform")
     assert finished.returncode == 2
-    assert "no stack matches local-team-pircing" in finished.stderr
+    assert f"no stacks can be written under {tmp_path / 'out'}: Not a directory" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_without_node_the_app_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JSII_NODE", str(tmp_path / "no-node"))
+    finished = run_app(tmp_path / "out", "local-platform")
+    assert finished.returncode == 2
+    assert 'Run: eval "$(make -s env)"' in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
