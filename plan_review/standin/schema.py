@@ -183,16 +183,25 @@ class Schema:
 def load(source: Source) -> Schema:
     """Return the provider's schema: from the cache, or derived now (a few seconds, said on stderr).
 
+    Where the cache cannot be written, as in a home folder that is read-only, it is derived at each start.
+
     Raises StandinError if the bindings are missing, ValueError if they hold no provider.
     """
     file = _cache_file(source)
     with contextlib.suppress(*DAMAGE):
         return _open(source, file)
-    with _locked(file.parent):
-        with contextlib.suppress(*DAMAGE):  # another process may have built it while we waited
+    try:
+        with _locked(file.parent):
+            with contextlib.suppress(*DAMAGE):  # another process may have built it while we waited
+                return _open(source, file)
+            _build(source, file)
             return _open(source, file)
-        _build(source, file)
-        return _open(source, file)
+    except OSError as error:
+        where = f"{error.filename or file}: {error.strerror}"
+        print(f"Schemas cannot be kept: {where}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="modelyard-schema-", ignore_cleanup_errors=True) as folder:
+        _build(source, Path(folder) / file.name)
+        return _open(source, Path(folder) / file.name)  # stays open when the folder is gone
 
 
 def _open(source: Source, file: Path) -> Schema:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,21 @@ def test_a_damaged_cache_is_built_again(
     assert "Deriving the schema" in capsys.readouterr().err
     assert again.answer == kubernetes.answer
     assert [file.name for file in own_cache.parent.iterdir() if file.suffix == ".part"] == []
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kubernetes: Schema, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    derived = schema.load(KUBERNETES)
+
+    assert derived.answer == kubernetes.answer
+    assert derived.resource("kubernetes_namespace_v1") == kubernetes.resource("kubernetes_namespace_v1")
+    assert f"Schemas cannot be kept: {tmp_path / 'file'}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_old_schemas_are_swept(own_cache: Path) -> None:
