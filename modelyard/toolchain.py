@@ -140,6 +140,10 @@ def tool_environment(root: Path, environ: Mapping[str, str] = os.environ) -> dic
         "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": major,
         "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": major,
     }
+    if not os.access(environ.get("HOME", os.sep), os.W_OK):
+        # jsii and cdktf would keep their caches there, and end where they cannot.
+        ready.setdefault("JSII_RUNTIME_PACKAGE_CACHE_ROOT", str(root / ".cache" / "jsii"))
+        ready.setdefault("CDKTF_DISABLE_PLUGIN_CACHE_ENV", "1")
     # Terraform warns at every call of a named configuration file that is not there.
     if not Path(ready.get("TF_CLI_CONFIG_FILE", os.devnull)).exists():
         del ready["TF_CLI_CONFIG_FILE"]

@@ -204,6 +204,17 @@ def test_a_terraform_with_a_blank_in_its_path_is_named_so_that_a_shell_finds_it(
     assert toolchain.tool_environment(tmp_path, ready) == ready
 
 
+def test_tool_environment_keeps_caches_out_of_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    given = {**os.environ, "HOME": str(tmp_path)}
+    given.pop("JSII_RUNTIME_PACKAGE_CACHE_ROOT", None)
+    assert "JSII_RUNTIME_PACKAGE_CACHE_ROOT" not in toolchain.tool_environment(tmp_path, given)
+
+    ready = toolchain.tool_environment(tmp_path, {**given, "HOME": str(tmp_path / "missing")})
+
+    assert ready["JSII_RUNTIME_PACKAGE_CACHE_ROOT"] == str(tmp_path / ".cache" / "jsii")
+    assert ready["CDKTF_DISABLE_PLUGIN_CACHE_ENV"] == "1"
+
+
 def test_tool_environment_puts_the_launchers_before_tools_that_are_too_old(tmp_path: Path) -> None:
     fake_terraform(tmp_path / "bin", "1.5.7")
     fake_node(tmp_path / "bin", "v18.20.4")
