@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from modelyard.iam import EVERYONE
 from plan_review.changes import Change, Values, at
 from plan_review.masking import Masked, Unknown
 
@@ -12,7 +13,6 @@ _NOT_TARGET = frozenset(("role", "member", "members", "policy_data", "condition"
 # Attributes that name what a grant is on, outermost first; what is not here follows in the resource's order.
 _ORDER = ("project", "location", "region", "dataset_id", "table_id", "bucket", "managed_folder", "repository")
 _WORDS = {"bigquery_table": "table", "bigquery_dataset": "dataset", "storage_bucket": "bucket"}
-EVERYONE = frozenset(("allUsers", "allAuthenticatedUsers"))
 # Members of Kubernetes' groups that stand for everyone.
 _KUBERNETES_EVERYONE = frozenset(("system:anonymous", "system:unauthenticated", "system:authenticated"))
 

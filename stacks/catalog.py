@@ -3,6 +3,7 @@
 from cdktf_cdktf_provider_google.project_iam_custom_role import ProjectIamCustomRole
 from constructs import Construct
 
+from modelyard.iam import APPEND_ROWS
 from modelyard.naming import Names, labels
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.environment import Environment
@@ -61,7 +62,7 @@ class CatalogStack(BaseStack):
             role_id=names.recorder_role.rpartition("/")[2],
             title="Modelyard recorder",
             description="Adds rows to a table, and neither reads nor changes those that are there.",
-            permissions=["bigquery.tables.get", "bigquery.tables.updateData"],
+            permissions=list(APPEND_ROWS),
             stage="GA",
         )
         days = {

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from modelyard.iam import BASIC_ROLES, EVERYONE
+
 LABELS = frozenset({"environment", "team", "model", "cost_center"})
 # Where each resource type of ours carries labels. Types that have none are not here.
 LABEL_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -69,8 +71,6 @@ FORBIDDEN = {
     "kubernetes_secret": "a secret would stand in the state; use Secret Manager through Workload Identity",
     "kubernetes_secret_v1": "a secret would stand in the state; use Secret Manager through Workload Identity",
 }
-BASIC_ROLES = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
-EVERYONE = frozenset({"allUsers", "allAuthenticatedUsers"})
 
 
 def violations(out: Path) -> list[str]:

@@ -6,6 +6,8 @@ from cdktf import ITerraformDependable
 from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember
 from constructs import Construct
 
+from modelyard.iam import BASIC_ROLES
+
 
 class ProjectAccess(Construct):
     """Grants a member roles on a project.
@@ -46,7 +48,7 @@ class ProjectAccess(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         for role in sorted(set(roles)):
-            if role in ("roles/owner", "roles/editor", "roles/viewer"):
+            if role in BASIC_ROLES:
                 raise ValueError(f"{role} is a basic role: name roles for the task")
             ProjectIamMember(
                 self,

@@ -9,6 +9,7 @@ from cdktf_cdktf_provider_google.project_iam_custom_role import ProjectIamCustom
 from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember, ProjectIamMemberCondition
 from constructs import Construct
 
+from modelyard.iam import APPEND_ROWS
 from modelyard.naming import LOG_WRITER, TeamNames
 from modelyard.tables import DEPLOYMENTS
 from modules.artifact_store import ArtifactFolder
@@ -98,8 +99,6 @@ PLANNER_ROLES = (
     "roles/pubsub.viewer",
     "roles/serviceusage.serviceUsageConsumer",
 )
-# What the identity of a model may do to its own log: add rows. It can neither delete the table nor read it.
-LOG_WRITER_PERMISSIONS = ("bigquery.tables.get", "bigquery.tables.updateData")
 PLANNER_PERMISSIONS = (
     "billing.resourceCosts.get",
     "billing.resourcebudgets.read",
@@ -200,7 +199,7 @@ class Tenant(Construct):
             self._own_access(purpose, roles, permissions)
             self._shared_access(purpose)
         self._delegated_grants()
-        self._custom_role(LOG_WRITER, "Adds rows to a prediction log.", LOG_WRITER_PERMISSIONS)
+        self._custom_role(LOG_WRITER, "Adds rows to a prediction log.", APPEND_ROWS)
         self._folders(state_bucket)
         KeyUse(
             self,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from modelyard.iam import BASIC_ROLES
 from plan_review.changes import Action, Change, at
 from plan_review.context import Context, as_list
 from plan_review.iam import Grant
@@ -11,7 +12,6 @@ from plan_review.rules.exposure import IAM_TYPES
 from plan_review.rules.registry import Hit, Severity, rule
 from plan_review.words import as_number, in_days
 
-BASIC = frozenset(("roles/owner", "roles/editor", "roles/viewer"))
 IMPERSONATION = frozenset(
     (
         "roles/iam.serviceAccountTokenCreator",
@@ -74,7 +74,7 @@ def _hit(change: Change, context: Context, grant: Grant, more: str = "") -> Hit:
 def basic_role(change: Change, context: Context) -> Iterator[Hit]:
     """Find owner, editor and viewer on projects, folders and organisations."""
     for grant in context.gained(change):
-        if grant.role in BASIC:
+        if grant.role in BASIC_ROLES:
             yield _hit(change, context, grant)
 
 
@@ -119,7 +119,7 @@ def acts_as(change: Change, context: Context) -> Iterator[Hit]:
 def admin_role(change: Change, context: Context) -> Iterator[Hit]:
     """Find roles that administer."""
     for grant in context.gained(change):
-        known = grant.role in BASIC or grant.role in IMPERSONATION or grant.role in ACT_AS
+        known = grant.role in BASIC_ROLES or grant.role in IMPERSONATION or grant.role in ACT_AS
         if grant.kind == "kubernetes" or known or new_tenant(change, context, grant):
             continue
         # A dataset names its owner when it is made; that is who the stack says it is.
