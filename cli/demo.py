@@ -153,10 +153,11 @@ class Demo:
             return stack, finished.returncode
 
         with self._step("Plan again: nothing may be left to do"), ThreadPoolExecutor(2) as pool:
-            changed = [stack for stack, code in pool.map(plan, self._stacks()) if code != 0]
+            plans = list(pool.map(plan, self._stacks()))
+        changed = [stack for stack, code in plans if code != 0]
         if changed:
             raise DemoError(f"the second plan of {', '.join(changed)} is not empty. The log is {self.log}.")
-        self._print(f"    {len(self._stacks())} of {len(self._stacks())} plans are empty")
+        self._print(f"    {len(plans)} of {len(plans)} plans are empty")
 
     def _change(self, environment: Mapping[str, str]) -> None:
         path = self.workspace / "teams" / CHANGED_TEAM / "team.yaml"

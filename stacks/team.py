@@ -91,6 +91,15 @@ class TeamStack(BaseStack):
             channel=self.channels.by_severity[Severity.WARNING][0],
         )
         self.logs = self._add_logs()
+        if any(model.spec.pattern is Pattern.STREAMING for model in team.models):
+            # By this the autoscaler sees the backlog of the team's streaming models.
+            ProjectAccess(
+                self,
+                "metrics-adapter",
+                project=names.project,
+                member=f"serviceAccount:{self.names.service_account('metrics-adapter')}",
+                roles=["roles/monitoring.viewer"],
+            )
         models = Construct(self, "models")
         for model in team.models:
             self._add_model(Construct(models, model.name), model, names.model(model.name))
@@ -223,15 +232,6 @@ class TeamStack(BaseStack):
             project_number=self.project.number,
             publishers=model.spec.access.callers,
         )
-        # By this the autoscaler sees the backlog; one grant serves all streaming models of the team.
-        if self.node.try_find_child("metrics-adapter") is None:
-            ProjectAccess(
-                self,
-                "metrics-adapter",
-                project=self.team_names.project,
-                member=f"serviceAccount:{self.names.service_account('metrics-adapter')}",
-                roles=["roles/monitoring.viewer"],
-            )
         StreamWorker(
             scope,
             "worker",
