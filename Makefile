@@ -1,6 +1,6 @@
 # Everything works from a fresh checkout: each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-policy env demo test lint bench-synth bench-standin bench-review train schemas golden clean distclean
+.PHONY: help setup setup-tests env demo test lint bench-synth bench-standin bench-review train schemas golden clean distclean
 
 # The first Python >= 3.11 on PATH; or name one: make PYTHON=/path/to/python3.11
 PYTHON ?= $(firstword $(shell for python in python3.11 python3 python3.13 python3.12; do \
@@ -16,8 +16,8 @@ help: ## List the targets
 setup: ## Install everything into the checkout: .venv, node_modules, Terraform and node where missing
 	@$(PYTHON) -m scripts.setup
 
-setup-policy:
-	@$(PYTHON) -m scripts.setup policy
+setup-tests:
+	@$(PYTHON) -m scripts.setup policy emulator
 
 env: setup ## Print the shell settings of the tools: eval "$(make -s env)"
 	@$(VENV)/python -m modelyard.toolchain
@@ -26,7 +26,7 @@ demo: setup ## Deploy the blueprint on this machine, with no cloud account
 	@$(VENV)/modelyard demo
 
 # A file stays on one worker, since its tests share what is dear to make.
-test: setup-policy ## Run all tests, with the linters and the type checker among them
+test: setup-tests ## Run all tests, with the linters and the type checker among them
 	@$(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup ## Run the linters and the type checker alone
@@ -54,4 +54,4 @@ clean: ## Remove what builds and tests have made
 	@rm -rf build cdktf.out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 distclean: clean ## Remove also what the set-up has installed
-	@rm -rf .venv .venv-policy node_modules .cache
+	@rm -rf .venv .venv-* node_modules .cache

@@ -1,6 +1,6 @@
-"""Sets the checkout up: `.venv`, `node_modules`, the launchers and, on request, `.venv-policy`.
+"""Sets the checkout up: `.venv`, `node_modules`, the launchers and, on request, environments beside.
 
-Run as `python3 -m scripts.setup [policy]` from the checkout, with the standard library of any Python >= 3.11.
+Run as `python3 -m scripts.setup [policy] [emulator] ...` from the checkout, with the standard library of any Python >= 3.11.
 Each part comes from a lock file with hashes and is stamped with what it was made of. So a second run finds
 nothing to do, and what was cut short, moved or made by another Python is made anew.
 """
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +29,14 @@ from modelyard import toolchain
 
 STAMP = ".set-up.json"
 UNFINISHED = ".set-up-unfinished"
+# Environments of their own, `.venv-<name>`, for what clashes with the project's pins: their lock files.
+BESIDE = {
+    "policy": "requirements-policy.txt",
+    "emulator": "requirements-emulator.txt",
+    "mlserver": "benchmarks/requirements-mlserver.txt",
+    "kserve": "benchmarks/requirements-kserve.txt",
+    "evidently": "benchmarks/requirements-evidently.txt",
+}
 AGAIN = "Move it away and run `make setup` again."
 
 
@@ -76,13 +84,12 @@ class Setup:
         self._children: list[subprocess.Popen[bytes]] = []
         self._lock_file = -1
 
-    def run(self, policy: bool = False) -> None:
-        """Bring everything up to date, with the policy checker where asked for. Raises SetupError."""
+    def run(self, beside: Sequence[str] = ()) -> None:
+        """Bring everything up to date, with the environments `beside`, of `BESIDE`. Raises SetupError."""
         with self._alone(), ThreadPoolExecutor(3) as pool:
             project = pool.submit(self.project)
             jobs = [project, pool.submit(self.node_modules, project)]
-            if policy:
-                jobs.append(pool.submit(self.policy))
+            jobs += [pool.submit(self.beside, name) for name in beside]
             try:
                 while not all(job.done() for job in jobs):
                     self.progress.tick()
@@ -105,10 +112,10 @@ class Setup:
         self._environment("Python packages", self.root / ".venv", locks)
         self._launchers()
 
-    def policy(self) -> None:
-        """`.venv-policy`: the policy checker, whose pins clash with the project's."""
-        locks = {self.root / "requirements-policy.txt": "--only-binary=:all:"}
-        self._environment("policy checker", self.root / ".venv-policy", locks)
+    def beside(self, name: str) -> None:
+        """`.venv-<name>`: packages whose pins clash with the project's."""
+        locks = {self.root / BESIDE[name]: "--only-binary=:all:"}
+        self._environment(name, self.root / f".venv-{name}", locks)
 
     def node_modules(self, project: Future[None]) -> None:
         """cdktf's command line from npm; where the machine has no npm, with the one that `project` brings."""
@@ -323,15 +330,15 @@ def _write_program(path: Path, script: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Set this checkout up; returns the exit code."""
-    if set(arguments) - {"policy"}:
-        print("Usage: python3 -m scripts.setup [policy]", file=sys.stderr)
+    if set(arguments) - BESIDE.keys():
+        print(f"Usage: python3 -m scripts.setup {' '.join(f'[{name}]' for name in BESIDE)}", file=sys.stderr)
         return 2
     root = Path(__file__).resolve().parent.parent
     progress = Progress()
     setup = Setup(root, progress)
     started = time.monotonic()
     try:
-        setup.run(policy="policy" in arguments)
+        setup.run(list(dict.fromkeys(arguments)))
         if setup.actions:
             tools = f"{toolchain.find_terraform(root)} and {toolchain.find_node(root)}"
             progress.say(f"Set up in {time.monotonic() - started:.0f} s, with {tools}")

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from modelyard import toolchain
-from scripts.setup import STAMP, UNFINISHED, Progress, Setup, SetupError
+from scripts.setup import BESIDE, STAMP, UNFINISHED, Progress, Setup, SetupError
 
-LOCKS = ["requirements.txt", "requirements-build.txt", "requirements-policy.txt"]
+LOCKS = ["requirements.txt", "requirements-build.txt", *BESIDE.values()]
 
 
 def program(folder: Path, name: str, script: str) -> Path:
@@ -63,7 +63,7 @@ def test_requirements_are_hashed_and_name_no_registry(lock: str, root: Path) -> 
     text = (root / lock).read_text("utf-8")
     requirements = re.split(r"\n(?=[a-z0-9])", text.strip(), flags=re.IGNORECASE)
     for requirement in requirements:
-        assert re.match(r"[\w.-]+==\S+", requirement), requirement
+        assert re.match(r"[\w.-]+(\[[\w, -]+\])?==\S+", requirement), requirement
         assert "--hash=sha256:" in requirement, requirement
     assert "://" not in text
     assert "--index" not in text
