@@ -1,8 +1,8 @@
 """Sets the checkout up: `.venv`, `node_modules`, the launchers and, on request, environments beside.
 
 Run as `python3 -m scripts.setup [policy] [emulator] ...` from the checkout, with the standard library of any
-Python >= 3.11. Each part comes from a lock file with hashes and is stamped with what it was made of. So a second run finds
-nothing to do, and what was cut short, moved or made by another Python is made anew.
+Python >= 3.11. Each part comes from a lock file with hashes and is stamped with what it was made of. So a
+second run finds nothing to do, and what was cut short, moved or made by another Python is made anew.
 """
 
 from __future__ import annotations
