@@ -28,6 +28,8 @@ from modelyard.spec.base import (
 )
 
 FORMAT: Literal["modelyard.manifest/1"] = "modelyard.manifest/1"
+# What a loss tree calls the model's own output; no feature can have this name.
+PREDICTION = "@prediction"
 # BigQuery keeps names that begin so for itself, in any case.
 RESERVED_PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
 
@@ -154,13 +156,38 @@ class Artifact(Spec):
     """The trained model file."""
 
     uri: Annotated[str, Field(min_length=1, max_length=1024)]
-    """Where it lies: `gs://...`, or a path relative to the registry."""
+    """Where it lies: `gs://...` or `s3://...`, or a path relative to the registry."""
     digest: Digest
     """SHA-256 of its bytes."""
     format: Literal["onnx", "xgboost", "lightgbm", "skops"]
     """Format of the file; none of them can run code when it is loaded."""
     size_bytes: Annotated[int, Field(gt=0)]
     """Size in bytes."""
+
+
+class StoredFile(Spec):
+    """A file beside the model file."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=1024)]
+    """Where it lies: `gs://...` or `s3://...`, or a path relative to the registry."""
+    digest: Digest
+    """SHA-256 of its bytes."""
+
+
+class Signing(Spec):
+    """The signature over the model files. Who reviews the pinned manifest decides to trust its key."""
+
+    bundle: StoredFile
+    """Signature of the OpenSSF Model Signing specification, a Sigstore bundle over all model files."""
+    public_key: Annotated[
+        str,
+        text(
+            r"^-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=]+\n)+-----END PUBLIC KEY-----\n$",
+            "a public key as PEM, which begins with -----BEGIN PUBLIC KEY-----",
+            max_length=2048,
+        ),
+    ]
+    """Public key, as PEM, of the elliptic key that signed."""
 
 
 class Metrics(Spec):
@@ -183,6 +210,17 @@ class Metrics(Spec):
         return self
 
 
+class DataObject(Spec):
+    """One object of the training data in a bucket, at the version that was read."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=1024)]
+    """The object: `gs://...` or `s3://...`."""
+    version: str
+    """Its generation (gs) or version id (s3; empty where the bucket keeps no versions)."""
+    digest: Digest
+    """SHA-256 of its bytes."""
+
+
 class TrainingData(Spec):
     """What the version was trained on."""
 
@@ -194,6 +232,10 @@ class TrainingData(Spec):
     """Rows trained on."""
     description: str = ""
     """What the data are, for people."""
+    snapshot: AwareDatetime | None = None
+    """Time as of which a table was read."""
+    objects: tuple[DataObject, ...] = ()
+    """Objects that were read, where the data lie in a bucket."""
 
 
 class TrainingCode(Spec):
@@ -218,6 +260,19 @@ class Dependencies(Spec):
     """Version of Python."""
     packages: dict[str, str]
     """Package -> version."""
+
+
+class TrainingEnvironment(Spec):
+    """The machine the version was trained on."""
+
+    system: str
+    """Operating system and its release, such as `Linux 6.1`."""
+    machine: str
+    """Processor architecture, such as `x86_64`."""
+    processors: Annotated[int, Field(gt=0)]
+    """Processors that the training could use."""
+    image: str = ""
+    """Container image that it ran in, where `MODELYARD_IMAGE` names it."""
 
 
 class NumericBaseline(Spec):
@@ -266,6 +321,93 @@ class CategoricalBaseline(Spec):
 Baseline = Annotated[NumericBaseline | CategoricalBaseline, Field(discriminator="kind")]
 
 
+class LossNode(Spec):
+    """A node of the loss tree; a leaf has no `feature`."""
+
+    feature: str | None = None
+    """Feature that the node asks, or `@prediction`, the model's own output; none in a leaf."""
+    threshold: float | None = None
+    """Rows whose value is at or below it go left. A text counts as its place in `categories`, from 0; a
+    boolean as 0 or 1."""
+    left: Count | None = None
+    """Index of the left child in `nodes`."""
+    right: Count | None = None
+    """Index of the right child in `nodes`."""
+    missing_left: bool = False
+    """Whether rows go left whose value is missing, or a text outside `categories`."""
+    absolute_error: Annotated[float, Field(ge=0)]
+    """Mean absolute error of the held-out rows in the node."""
+    squared_error: Annotated[float, Field(ge=0)]
+    """Mean squared error of the held-out rows in the node."""
+    rows: Annotated[int, Field(gt=0)]
+    """Held-out rows in the node."""
+
+
+class LossTree(Spec):
+    """Expected error of a regression by input: a small decision tree fitted to errors on held-out rows."""
+
+    kind: Literal["loss_tree"] = "loss_tree"
+    """`loss_tree`."""
+    nodes: Annotated[tuple[LossNode, ...], Field(min_length=1, max_length=127)]
+    """Nodes; the first is the root, and children come after their parent."""
+
+    @model_validator(mode="after")
+    def _is_tree(self) -> "LossTree":
+        refuse(self._findings())
+        return self
+
+    def _findings(self) -> Iterator[Finding]:
+        children: Counter[int] = Counter()
+        for index, node in enumerate(self.nodes):
+            parts = (node.feature, node.threshold, node.left, node.right)
+            if any(part is None for part in parts) and any(part is not None for part in parts):
+                yield Finding(
+                    ("nodes", index), "A node has feature, threshold, left and right, or none of them"
+                )
+            for child in (node.left, node.right):
+                if child is not None:
+                    children[child] += 1
+                    if not index < child < len(self.nodes):
+                        yield Finding(("nodes", index), f"Child {child} is no later node of the tree")
+        for index in range(1, len(self.nodes)):
+            if children[index] != 1:
+                yield Finding(("nodes", index), f"Node {index} has {children[index]} parents, not one")
+
+
+class Calibration(Spec):
+    """How a binary classifier's probabilities came true on held-out rows, in bins of the probability."""
+
+    kind: Literal["calibration"] = "calibration"
+    """`calibration`."""
+    edges: tuple[float, ...]
+    """Inner bin edges, ascending; an edge belongs to the bin on its left."""
+    predicted: tuple[Fraction, ...]
+    """Mean probability in each bin; 0 in an empty one."""
+    observed: tuple[Fraction, ...]
+    """Share of the second class in each bin; 0 in an empty one."""
+    counts: tuple[Count, ...]
+    """Held-out rows in each bin."""
+
+    @model_validator(mode="after")
+    def _binned(self) -> "Calibration":
+        refuse(self._findings())
+        return self
+
+    def _findings(self) -> Iterator[Finding]:
+        if any(low >= high for low, high in itertools.pairwise(self.edges)):
+            yield Finding(("edges",), "Bin edges must ascend, each above the one before")
+        for key in ("predicted", "observed", "counts"):
+            if len(getattr(self, key)) != len(self.edges) + 1:
+                yield Finding(
+                    (key,),
+                    f"{len(self.edges)} edges make {len(self.edges) + 1} bins, "
+                    f"but there are {len(getattr(self, key))} values",
+                )
+
+
+ErrorBaseline = Annotated[LossTree | Calibration, Field(discriminator="kind")]
+
+
 class Baselines(Spec):
     """Reference distributions that monitors compare live traffic with."""
 
@@ -273,6 +415,13 @@ class Baselines(Spec):
     """Feature -> its distribution; a feature without one is not watched for drift."""
     prediction: Baseline
     """Distribution of the predictions."""
+    target: Baseline | None = None
+    """Distribution of the labels in training."""
+    error: ErrorBaseline | None = None
+    """What the performance monitor estimates the error with before labels arrive."""
+    metric_std: Annotated[float, Field(ge=0)] | None = None
+    """Standard deviation of the primary metric on 1,000 rows, by bootstrap; on n rows it is this times
+    the square root of 1000/n."""
 
 
 class Manifest(Spec):
@@ -286,6 +435,8 @@ class Manifest(Spec):
     - A range begins at or below its end; it is for numbers, categories are for strings.
     - Baselines name features of the signature; bin edges ascend, and n edges have n + 1 counts.
     - `metrics.primary` is one of `metrics.values`.
+    - `online` is ONNX and stands beside an artefact of another format.
+    - A regression's error baseline is a loss tree over its features, a classification's a calibration.
     """
 
     format: Literal["modelyard.manifest/1"] = FORMAT
@@ -316,6 +467,16 @@ class Manifest(Spec):
     """The environment it was trained in."""
     baselines: Baselines
     """Reference distributions for the monitors."""
+    online: Artifact | None = None
+    """The same model as ONNX, for REST and streaming; absent where `artifact` is ONNX itself."""
+    signing: Signing | None = None
+    """Signature over the model files."""
+    bom: StoredFile | None = None
+    """Bill of materials of the training environment, as CycloneDX JSON."""
+    parameters: dict[str, str | int | float | bool] = {}
+    """Parameter of the training -> value."""
+    environment: TrainingEnvironment | None = None
+    """The machine the version was trained on."""
     digest: Digest
     """SHA-256 of the canonical JSON of everything else in this file."""
 
@@ -332,6 +493,19 @@ class Manifest(Spec):
                 yield Finding(where, f"'{name}' is no feature of the signature")
             elif baseline.kind == "numeric" and not types[name].numeric:
                 yield Finding(where, f"A numeric baseline is for numbers; '{name}' is {types[name]}")
+        if self.online and (self.online.format != "onnx" or self.artifact.format == "onnx"):
+            yield Finding(("online",), "The online artefact is ONNX, beside an artefact of another format")
+        error = self.baselines.error
+        if error and (error.kind == "loss_tree") is not (self.task is Task.REGRESSION):
+            yield Finding(
+                ("baselines", "error"), "A loss tree is for regressions, a calibration for classifications"
+            )
+        for index, node in enumerate(error.nodes if error and error.kind == "loss_tree" else ()):
+            if node.feature not in (None, PREDICTION) and node.feature not in types:
+                yield Finding(
+                    ("baselines", "error", "nodes", index, "feature"),
+                    f"'{node.feature}' is no feature of the signature",
+                )
         if self.signature.prediction.classes and self.task is Task.REGRESSION:
             yield Finding(("signature", "prediction", "classes"), "A regression has no classes")
 
