@@ -263,6 +263,12 @@ def settings(draw: st.DrawFn) -> Document:
                 shards=st.integers(1, 1000),
                 deadline=st.sampled_from(["1m", "4h", "7d"]),
             ),
+            serving=_some(
+                out_of_range=st.sampled_from(["flag", "reject"]),
+                log_unavailable=st.sampled_from(["keep-serving", "stop-serving"]),
+                max_rows=st.integers(1, 100_000),
+                max_body=st.sampled_from(["1Ki", "256Ki", "1Mi", "64Mi"]),
+            ),
             streaming=_some(
                 max_backlog=st.integers(1, 10_000_000),
                 retention=st.sampled_from(["10m", "31d"]),
@@ -360,6 +366,8 @@ def _models(draw: st.DrawFn, team: str, name: str, pii_known: bool) -> tuple[Doc
     if pattern != "rest":
         own.get("replicas", {}).pop("target_cpu", None)
         own.get("monitors", {}).get("latency", {}).pop("threshold", None)
+        for key in ("log_unavailable", "max_rows", "max_body"):
+            own.get("serving", {}).pop(key, None)
     if pattern == "batch":
         own.get("access", {}).pop("callers", None)
     model: Document = {"name": name, "pattern": pattern, "version": version, **own}

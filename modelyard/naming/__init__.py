@@ -18,6 +18,8 @@ WORKLOAD = 52  # a CronJob's name plus the 11 characters that Kubernetes adds fo
 LABEL = 63
 # Custom role by which models add rows to their logs.
 LOG_WRITER = "log-writer"
+# ConfigMap in each team's namespace by which the monitor job knows what to watch.
+MONITORING_CONFIG = "modelyard-monitoring"
 
 
 def fit(name: str, limit: int) -> str:
@@ -304,6 +306,16 @@ class ModelNames:
     def log_table(self) -> str:
         """Prediction-log table in the team's dataset."""
         return underscored(self.model)
+
+    @property
+    def input_table(self) -> str:
+        """Table in the team's dataset that a batch model scores where its file names no other."""
+        return f"{self.log_table}_input"
+
+    @property
+    def output_table(self) -> str:
+        """Table in the team's dataset of a batch model's predictions."""
+        return f"{self.log_table}_predictions"
 
     @property
     def taxonomy(self) -> str:

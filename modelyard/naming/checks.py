@@ -57,8 +57,10 @@ def model_claims(names: ModelNames, model: Model) -> Iterator[Claim]:
     yield Claim("table", names.log_table, owner)
     if model.canary:
         yield Claim("workload", f"{names.workload}-canary", owner)
-    if model.pattern is Pattern.BATCH and model.batch.source is None:
-        yield Claim("table", f"{names.log_table}_input", owner)
+    if model.pattern is Pattern.BATCH:
+        yield Claim("table", names.output_table, owner)
+        if model.batch.source is None:
+            yield Claim("table", names.input_table, owner)
     if model.pattern is Pattern.STREAMING:
         yield from (
             Claim("topic", topic, owner)

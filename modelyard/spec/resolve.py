@@ -7,6 +7,7 @@ from typing import Any
 from modelyard.naming import Names
 from modelyard.naming.checks import Claim, illegal, model_claims, shared
 from modelyard.spec.base import Pattern, Sensitivity, Severity
+from modelyard.spec.container import ROW_ID, ROW_TIME
 from modelyard.spec.environment import Environment
 from modelyard.spec.errors import Path, Problem, nearest
 from modelyard.spec.explain import validated
@@ -68,6 +69,11 @@ def model_problems(
                 message = f"'{principal}' cannot call a REST model: a request names no groups"
                 mend = "name the service account of the application that calls"
                 yield document.problem(written(("access", "callers", position)), f"{message}; {mend}")
+    if model.pattern is Pattern.BATCH and model.batch.source is None:
+        for name in (feature.name for manifest in manifests for feature in manifest.signature.features):
+            if name.lower() in (ROW_ID, ROW_TIME):
+                message = f"Feature '{name}' is also a column of the model's own input table"
+                yield document.problem(("models", index), f"{message}; name a source, with batch: {{source}}")
     if manifests:
         yield from _sensitivity_problems(document, index, model, settings, manifests, retired)
 
@@ -138,6 +144,9 @@ _ONLY_FOR: dict[tuple[str, ...], tuple[Pattern, ...]] = {
     ("canary",): (Pattern.REST,),
     ("replicas",): (Pattern.REST, Pattern.STREAMING),
     ("replicas", "target_cpu"): (Pattern.REST,),
+    ("serving", "log_unavailable"): (Pattern.REST,),
+    ("serving", "max_rows"): (Pattern.REST,),
+    ("serving", "max_body"): (Pattern.REST,),
     ("access", "callers"): (Pattern.REST, Pattern.STREAMING),
     ("monitors", "latency", "threshold"): (Pattern.REST,),
 }

@@ -66,6 +66,24 @@ Memory = Annotated[
     text(r"^[1-9][0-9]{0,6}(Mi|Gi)$", "an amount of memory such as 512Mi or 2Gi"),
     checked(_memory_out_of_range),
 ]
+_BODY = (1024, 64 * 1024 * 1024)
+
+
+def size_bytes(size: str) -> int:
+    """Return a `Size` such as `1Mi` in bytes."""
+    return int(size[:-2]) * {"Ki": 1024, "Mi": 1024 * 1024}[size[-2:]]
+
+
+def _size_out_of_range(value: str) -> str | None:
+    low, high = _BODY
+    return None if low <= size_bytes(value) <= high else f"'{value}' is out of range; expected 1Ki to 64Mi"
+
+
+Size = Annotated[
+    str,
+    text(r"^[1-9][0-9]{0,6}(Ki|Mi)$", "a size such as 256Ki or 1Mi"),
+    checked(_size_out_of_range),
+]
 TableId = Annotated[
     str,
     text(
@@ -134,17 +152,41 @@ class Canary(Spec):
     """Share of the traffic in percent."""
 
 
+class Serving(Spec):
+    """What the server does with input that training has not seen, and when its log cannot be written."""
+
+    out_of_range: Literal["flag", "reject"] = "flag"
+    """A number outside the range of training, or a text that was not in it: answer and flag the row in the
+    log, or refuse it."""
+    log_unavailable: Literal["keep-serving", "stop-serving"] = "keep-serving"
+    """While the prediction log takes no rows: answer without them, count and alert, or answer 503; REST.
+    Batch and streaming models wait, since their input stays where it is."""
+    max_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Rows in one request at most; REST."""
+    max_body: Size = "1Mi"
+    """Size of one request at most, such as `256Ki` or `1Mi`; REST."""
+
+
 class Batch(Spec):
     """How a batch model runs."""
 
     schedule: Schedule = "0 3 * * *"
     """When it runs: a cron expression of five fields, in UTC."""
     source: TableId | None = None
-    """Table to score; default: the team's `<model>_input`."""
+    """Table to score, every row in every run; default: the team's `<model>_input`."""
+    key: ColumnName | None = None
+    """Column of `source` that says which row a prediction is of; default: `row_id` of `<model>_input`."""
     shards: Annotated[int, Field(ge=1, le=1000)] = 2
     """Parallel indexed pods, each scoring its share of the rows."""
     deadline: Annotated[Duration, within("1m", "7d")] = "4h"
     """Time after which a run is given up."""
+
+    @model_validator(mode="after")
+    def _keyed(self, info: ValidationInfo) -> "Batch":
+        if self.key and not self.source and not is_partial(info):
+            message = f"'{self.key}' is a column of no table: name the source too, or remove the key"
+            refuse([Finding(("key",), message)])
+        return self
 
 
 class Streaming(Spec):
@@ -289,6 +331,8 @@ class Settings(Spec):
     """When and how it runs; batch."""
     streaming: Streaming = Streaming()
     """How messages are handled; streaming."""
+    serving: Serving = Serving()
+    """What happens to unusual input, and when the log is away."""
     monitors: Monitors = Monitors()
     """What alerts, and when."""
     access: Access = Access()

@@ -1,5 +1,6 @@
 """Every BigQuery table, defined once and rendered for Terraform, Arrow and DuckDB."""
 
+from modelyard.tables.batch import batch_input, batch_output
 from modelyard.tables.metadata import DEPLOYMENTS, MODEL_VERSIONS
 from modelyard.tables.monitoring import ALERT_EVENTS, METRIC_VALUES, MONITOR_RUNS
 from modelyard.tables.predictions import PREDICTION_USAGE, prediction_log
@@ -24,6 +25,8 @@ __all__ = [
     "TableError",
     "Type",
     "arrow_schema",
+    "batch_input",
+    "batch_output",
     "bigquery_schema",
     "duckdb_ddl",
     "prediction_log",

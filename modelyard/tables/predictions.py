@@ -2,7 +2,7 @@
 
 from modelyard.naming import ModelNames
 from modelyard.spec.base import Sensitivity
-from modelyard.spec.manifest import FeatureType
+from modelyard.spec.manifest import Feature, FeatureType, Prediction
 from modelyard.spec.team import DeployedModel
 from modelyard.tables.table import DESCRIPTION, Column, Granularity, Mode, Partition, Table, TableError, Type
 
@@ -42,12 +42,7 @@ def prediction_log(model: DeployedModel, names: ModelNames) -> Table:
         sensitivity = {f.name: f.sensitivity for f in manifest.signature.features} | model.spec.sensitivity
         for feature in manifest.signature.features:
             level = sensitivity[feature.name]
-            column = Column(
-                feature.name,
-                _type(feature.type),
-                _described(feature.description, feature.unit),
-                policy_tag=level if level.restricted else None,
-            )
+            column = feature_column(feature, level)
             known = features.setdefault(feature.name, column)
             if known.type is not column.type:
                 raise TableError(
@@ -56,14 +51,7 @@ def prediction_log(model: DeployedModel, names: ModelNames) -> Table:
                 )
             if level.restricted and known.policy_tag is not Sensitivity.PII:
                 features[feature.name] = column  # the stricter level of the two versions
-        output = Column(
-            "prediction",
-            _type(manifest.signature.prediction.type),
-            _described(
-                f"Answer of the model: {manifest.signature.prediction.name}",
-                manifest.signature.prediction.unit,
-            ),
-        )
+        output = prediction_column(manifest.signature.prediction)
         prediction = prediction or output
         if prediction.type is not output.type:
             raise TableError(
@@ -75,12 +63,8 @@ def prediction_log(model: DeployedModel, names: ModelNames) -> Table:
     for feature in model.retired:
         if feature.name.lower() not in present:
             level = model.spec.sensitivity.get(feature.name, feature.sensitivity)
-            features[feature.name] = Column(
-                feature.name,
-                _type(feature.type),
-                _described(f"Of earlier versions. {feature.description}".strip(), feature.unit),
-                policy_tag=level if level.restricted else None,
-            )
+            words = f"Of earlier versions. {feature.description}".strip()
+            features[feature.name] = feature_column(feature, level, words)
     return Table(
         name=names.log_table,
         dataset="predictions",
@@ -105,6 +89,25 @@ def prediction_log(model: DeployedModel, names: ModelNames) -> Table:
         ),
         partition=Partition("time", Granularity.DAY, require_filter=True),
         clustering=("version", "caller"),
+    )
+
+
+def feature_column(feature: Feature, level: Sensitivity, description: str | None = None) -> Column:
+    """Return the column of a feature; a restricted one carries a policy tag."""
+    return Column(
+        feature.name,
+        _type(feature.type),
+        _described(feature.description if description is None else description, feature.unit),
+        policy_tag=level if level.restricted else None,
+    )
+
+
+def prediction_column(prediction: Prediction) -> Column:
+    """Return the column of a model's answers."""
+    return Column(
+        "prediction",
+        _type(prediction.type),
+        _described(f"Answer of the model: {prediction.name}", prediction.unit),
     )
 
 

@@ -151,7 +151,9 @@ DEPLOYED_TEAM = {
 DEPLOYED_MODEL = {
     "dead_letter_topic": "arrival-delay-dead-letter",
     "hostname_path": "/flight-ops/arrival-delay",
+    "input_table": "arrival_delay_input",
     "log_table": "arrival_delay",
+    "output_table": "arrival_delay_predictions",
     "predictions_topic": "arrival-delay-predictions",
     "service_account": "model-arrival-delay@example-flight-ops.iam.gserviceaccount.com",
     "service_account_id": "model-arrival-delay",

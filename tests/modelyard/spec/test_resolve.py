@@ -182,3 +182,18 @@ def test_pagers_stand_in_the_teams_project(tmp_path: Path) -> None:
 def test_lists_are_replaced(names: list[str]) -> None:
     assert merged({"x": names}, {"x": names[:1]}) == {"x": names[:1]}
     assert merged({"x": {"y": 1}}, {"x": names}) == {"x": names}
+
+
+def test_a_feature_may_not_share_a_column_of_the_input_table(tmp_path: Path) -> None:
+    tree = example_tree()
+    team = tree.teams["flight-ops"]
+    team.manifests["arrival-delay.json"] = manifest_document(
+        features=[{"name": "Row_ID", "type": "string"}, {"name": "distance", "type": "float64"}]
+    )
+    model = team.document["models"][0]
+    assert problems(tree.write(tmp_path)) == []
+    model["pattern"] = "batch"
+    (problem,) = validate(tree.write(tmp_path))
+    assert "Feature 'Row_ID' is also a column of the model's own input table" in problem.message
+    model["batch"] = {"source": "stock.cars"}
+    assert problems(tree.write(tmp_path)) == []
