@@ -240,7 +240,10 @@ def without_null(schema: Schema) -> Schema:
     """Return the schema of an optional value as that of the value."""
     if "anyOf" not in schema:
         return schema
-    option = next(option for option in schema["anyOf"] if option.get("type") != "null")
+    options = [option for option in schema["anyOf"] if option.get("type") != "null"]
+    if len(options) > 1:
+        return schema
+    (option,) = options
     return {**option, **_without(schema, "anyOf")}
 
 
@@ -294,6 +297,8 @@ def expected(schema: Schema) -> str:
             return "a group of keys"
     if "discriminator" in schema:
         return "a group of keys with the key kind"
+    if "anyOf" in schema:
+        return ", or ".join(expected(option) for option in schema["anyOf"])
     return "a value"
 
 
