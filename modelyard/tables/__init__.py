@@ -2,12 +2,20 @@
 
 from modelyard.tables.batch import batch_input, batch_output
 from modelyard.tables.metadata import DEPLOYMENTS, MODEL_VERSIONS
-from modelyard.tables.monitoring import ALERT_EVENTS, METRIC_VALUES, MONITOR_RUNS
+from modelyard.tables.monitoring import ALERT_EVENTS, METRIC_VALUES, MONITOR_RUNS, WINDOW_COUNTS
 from modelyard.tables.predictions import PREDICTION_USAGE, prediction_log
 from modelyard.tables.rendering import arrow_schema, bigquery_schema, duckdb_ddl
 from modelyard.tables.table import Column, Granularity, Mode, Partition, Table, TableError, Type
 
-SHARED_TABLES = (MODEL_VERSIONS, DEPLOYMENTS, METRIC_VALUES, ALERT_EVENTS, MONITOR_RUNS, PREDICTION_USAGE)
+SHARED_TABLES = (
+    MODEL_VERSIONS,
+    DEPLOYMENTS,
+    METRIC_VALUES,
+    WINDOW_COUNTS,
+    ALERT_EVENTS,
+    MONITOR_RUNS,
+    PREDICTION_USAGE,
+)
 
 __all__ = [
     "ALERT_EVENTS",
@@ -17,6 +25,7 @@ __all__ = [
     "MONITOR_RUNS",
     "PREDICTION_USAGE",
     "SHARED_TABLES",
+    "WINDOW_COUNTS",
     "Column",
     "Granularity",
     "Mode",

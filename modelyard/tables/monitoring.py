@@ -25,9 +25,41 @@ METRIC_VALUES = Table(
             "Time of computation; the latest row of a window counts",
             Mode.REQUIRED,
         ),
+        Column("detail", Type.STRING, "The value in words, for people"),
     ),
     partition=Partition("window_end"),
     clustering=("team", "model", "family", "metric"),
+)
+
+WINDOW_COUNTS = Table(
+    name="window_counts",
+    dataset="monitoring",
+    description="Counts and sums of each hour of a prediction log; windows are merged from them.",
+    columns=(
+        Column("hour", Type.TIMESTAMP, "Start of the hour", Mode.REQUIRED),
+        Column("team", Type.STRING, "Team that owns the model", Mode.REQUIRED),
+        Column("model", Type.STRING, "Model", Mode.REQUIRED),
+        Column("version", Type.INT64, "Version of the model that answered", Mode.REQUIRED),
+        Column("part", Type.STRING, "What was counted: log, or labels that have arrived", Mode.REQUIRED),
+        Column("item", Type.STRING, "Feature; with @ in front: rows, prediction, labels", Mode.REQUIRED),
+        Column("measure", Type.STRING, "What of the item, such as rows, minimum or bin", Mode.REQUIRED),
+        Column("bin", Type.INT64, "Bin of the item's histogram, from 0, where the measure has bins"),
+        Column(
+            "value",
+            Type.FLOAT64,
+            "Count or sum, which adds up over hours; of a minimum or maximum the least or greatest counts",
+            Mode.REQUIRED,
+        ),
+        Column("run_id", Type.STRING, "Run that counted the hour", Mode.REQUIRED),
+        Column(
+            "computed",
+            Type.TIMESTAMP,
+            "Time of counting; the latest of an hour, version and part counts",
+            Mode.REQUIRED,
+        ),
+    ),
+    partition=Partition("hour"),
+    clustering=("team", "model", "part"),
 )
 
 ALERT_EVENTS = Table(

@@ -19,6 +19,7 @@ PREDICTION_USAGE = Table(
         Column("caller", Type.STRING, "Identity that asked", policy_tag=Sensitivity.PII),
         Column("predictions", Type.INT64, "Predictions answered", Mode.REQUIRED),
         Column("errors", Type.INT64, "Predictions that failed", Mode.REQUIRED),
+        Column("computed", Type.TIMESTAMP, "Time of counting; the latest of an hour and version counts"),
     ),
     partition=Partition("hour", Granularity.DAY),
     clustering=("team", "model", "version"),

@@ -83,15 +83,16 @@ def arrow_schema(table: Table) -> "pa.Schema":
 def duckdb_ddl(table: Table) -> str:
     """Return the statement that makes the table in DuckDB, in the schema named after its dataset."""
     columns = ",\n  ".join(
-        f'"{column.name}" {_duckdb_type(column)}{" NOT NULL" if column.mode is not Mode.NULLABLE else ""}'
+        f'"{column.name}" {duckdb_type(column)}{" NOT NULL" if column.mode is not Mode.NULLABLE else ""}'
         for column in table.columns
     )
     return f'CREATE TABLE IF NOT EXISTS "{table.dataset}"."{table.name}" (\n  {columns}\n)'
 
 
-def _duckdb_type(column: Column) -> str:
+def duckdb_type(column: Column) -> str:
+    """Return the type of a column in DuckDB."""
     if column.fields:
-        fields = ", ".join(f'"{child.name}" {_duckdb_type(child)}' for child in column.fields)
+        fields = ", ".join(f'"{child.name}" {duckdb_type(child)}' for child in column.fields)
         kind = f"STRUCT({fields})"
     else:
         kind = _DUCKDB_TYPES[column.type]

@@ -71,7 +71,10 @@ SELECT
   SUM(predictions) AS predictions,
   SUM(errors) AS errors,
   COUNT(DISTINCT caller) AS callers
-FROM {prediction_usage}
+FROM (
+  SELECT * FROM {prediction_usage}
+  QUALIFY RANK() OVER (PARTITION BY hour, team, model, version ORDER BY computed DESC) = 1
+)
 GROUP BY day, team, model, version, pattern
 """,
 )
@@ -91,6 +94,7 @@ FROM (
   SELECT team, model, hour, caller, predictions, TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 30 DAY) AS cut
   FROM {prediction_usage}
   WHERE hour >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 60 DAY)
+  QUALIFY RANK() OVER (PARTITION BY hour, team, model, version ORDER BY computed DESC) = 1
 )
 GROUP BY team, model
 """,
@@ -100,7 +104,19 @@ METRICS = View(
     "metrics",
     "Every metric of every window once: a window that was computed again counts as computed last.",
     """
-SELECT window_start, window_end, team, model, version, family, metric, feature, value, threshold, row_count
+SELECT
+  window_start,
+  window_end,
+  team,
+  model,
+  version,
+  family,
+  metric,
+  feature,
+  value,
+  threshold,
+  row_count,
+  detail
 FROM {metric_values}
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY window_start, window_end, team, model, version, family, metric, feature ORDER BY computed DESC
