@@ -1,0 +1,1 @@
+"""What the REST, batch and streaming images share: settings, models, input checks, metrics."""
