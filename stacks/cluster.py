@@ -9,6 +9,7 @@ from modules.cluster_access import READER, ClusterRoles, GroupAccess
 from modules.gateway import Gateway
 from modules.kubernetes import VIEW, provider
 from modules.metrics_adapter import MetricsAdapter
+from modules.monitor_job import MonitorJob
 from modules.scraping import Scraping
 from modules.system_namespace import SystemNamespace
 from stacks.base import BaseStack
@@ -34,6 +35,15 @@ class ClusterStack(BaseStack):
             names=names,
             labels=shared,
             image=names.image("metrics-adapter", environment.images.metrics_adapter),
+            control_plane=environment.network.control_plane,
+            depends_on=[system.namespace],
+        )
+        MonitorJob(
+            self,
+            "monitor",
+            names=names,
+            labels=shared,
+            image=names.image("monitor", environment.images.monitor),
             control_plane=environment.network.control_plane,
             depends_on=[system.namespace],
         )

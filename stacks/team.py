@@ -4,18 +4,21 @@ import importlib.util
 import traceback
 from pathlib import Path
 
+from cdktf import ITerraformDependable
+from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
 from cdktf_cdktf_provider_google.data_google_project import DataGoogleProject
 from constructs import Construct
 
 from modelyard.monitors import monitors_of
-from modelyard.naming import ModelNames, Names, labels, underscored
+from modelyard.naming import MONITORING_CONFIG, ModelNames, Names, labels, underscored
+from modelyard.spec import monitoring
 from modelyard.spec.base import Pattern, Severity
-from modelyard.spec.container import container_config, rendered
+from modelyard.spec.container import container_config, rendered, with_project
 from modelyard.spec.environment import Environment
 from modelyard.spec.errors import Problem, SpecError
 from modelyard.spec.manifest import Manifest
 from modelyard.spec.team import DeployedModel, DeployedTeam
-from modelyard.tables import prediction_log
+from modelyard.tables import batch_input, batch_output, prediction_log
 from modules.alerts import AlertPolicies
 from modules.batch_job import BatchJob
 from modules.budget import ProjectBudget
@@ -90,7 +93,20 @@ class TeamStack(BaseStack):
             currency=environment.budget.currency,
             channel=self.channels.by_severity[Severity.WARNING][0],
         )
+        models = Construct(self, "models")
+        self._parts = {model.name: Construct(models, model.name) for model in team.models}
+        self._identities = {
+            model.name: ModelIdentity(
+                self._parts[model.name],
+                "identity",
+                names=names.model(model.name),
+                namespace=self.namespace.name,
+                labels=self.labels(model.name),
+            )
+            for model in team.models
+        }
         self.logs = self._add_logs()
+        self._add_monitoring()
         if any(model.spec.pattern is Pattern.STREAMING for model in team.models):
             # By this the autoscaler sees the backlog of the team's streaming models.
             ProjectAccess(
@@ -100,9 +116,8 @@ class TeamStack(BaseStack):
                 member=f"serviceAccount:{self.names.service_account('metrics-adapter')}",
                 roles=["roles/monitoring.viewer"],
             )
-        models = Construct(self, "models")
         for model in team.models:
-            self._add_model(Construct(models, model.name), model, names.model(model.name))
+            self._add_model(self._parts[model.name], model, names.model(model.name))
         if team.stack_py:
             extend(self, Path(team.stack_py))
 
@@ -130,34 +145,55 @@ class TeamStack(BaseStack):
     def _add_logs(self) -> PredictionLogs:
         """Add the logs of all models, readable by developers, the named readers and the monitor."""
         names = self.team_names
-        developers = f"group:{self._groups()['developer']}"
-        logs = {
-            model.name: Log(
-                table=prediction_log(model, names.model(model.name)),
-                labels=self.labels(model.name),
-                readers=frozenset({developers, *model.spec.access.log_readers}),
-                clear_readers=frozenset(model.spec.access.pii_readers),
-            )
-            for model in self.team.models
-        }
         return PredictionLogs(
             self,
             "logs",
             names=names,
             labels=self.labels(),
-            logs=logs,
+            logs={model.name: self._log(model, names.model(model.name)) for model in self.team.models},
             owner=f"serviceAccount:{names.identity('deployer')}",
             retention_days=self.environment.retention.predictions,
             # The monitor compares values with their baselines; it publishes shares and
             # distances, never values.
-            observers=[f"serviceAccount:{self.names.service_account('monitor')}"],
+            observers=[self._monitor],
+            depends_on=[identity.resource for identity in self._identities.values()],
         )
 
-    def _add_model(self, scope: Construct, model: DeployedModel, names: ModelNames) -> None:
-        identity = ModelIdentity(
-            scope, "identity", names=names, namespace=self.namespace.name, labels=self.labels(model.name)
+    def _log(self, model: DeployedModel, names: ModelNames) -> Log:
+        groups, spec = self._groups(), model.spec
+        batch = spec.pattern is Pattern.BATCH
+        return Log(
+            table=prediction_log(model, names),
+            labels=self.labels(model.name),
+            readers=frozenset({f"group:{groups['developer']}", *spec.access.log_readers}),
+            clear_readers=frozenset(spec.access.pii_readers),
+            output=batch_output(names.output_table, model.manifest.signature.prediction) if batch else None,
+            input=batch_input(model, names) if batch and spec.batch.source is None else None,
+            input_writers=frozenset(f"group:{groups[who]}" for who in ("developer", "owner")),
+            scorer=self._identities[model.name].member if batch else None,
         )
+
+    def _add_monitoring(self) -> None:
+        """Tell the monitor job how the models are watched; it reads this ConfigMap in each namespace."""
+        config_map(
+            self,
+            "monitoring",
+            name=MONITORING_CONFIG,
+            namespace=self.namespace.name,
+            labels=self.labels(),
+            file=monitoring.FILE,
+            text=monitoring.rendered(monitoring.monitoring_config(self.team, self.team_names)),
+        )
+
+    @property
+    def _monitor(self) -> str:
+        return f"serviceAccount:{self.names.service_account('monitor')}"
+
+    def _add_model(self, scope: Construct, model: DeployedModel, names: ModelNames) -> None:
+        identity = self._identities[model.name]
         self.logs.add_writer(model.name, identity.member, after=[identity.resource])
+        if model.spec.label:
+            self._may_read(scope, "labels", model.spec.label.table, self._monitor)
         AlertPolicies(
             scope,
             "alerts",
@@ -208,6 +244,17 @@ class TeamStack(BaseStack):
     def _run_batch(
         self, scope: Construct, model: DeployedModel, names: ModelNames, identity: ModelIdentity
     ) -> None:
+        # Jobs and read sessions belong to the team's project; which tables, is granted one by one.
+        ProjectAccess(
+            scope,
+            "queries",
+            project=self.team_names.project,
+            member=identity.member,
+            roles=["roles/bigquery.jobUser", "roles/bigquery.readSessionUser"],
+            depends_on=[identity.resource],
+        )
+        if model.spec.batch.source:
+            self._may_read(scope, "source", model.spec.batch.source, identity.member, identity.resource)
         BatchJob(
             scope,
             "batch",
@@ -244,6 +291,23 @@ class TeamStack(BaseStack):
             streaming=model.spec.streaming,
         )
 
+    def _may_read(
+        self, scope: Construct, construct_id: str, table: str, member: str, *after: ITerraformDependable
+    ) -> None:
+        """Let `member` read a table of the team's project; one elsewhere, its owners open."""
+        project, dataset, name = with_project(table, self.team_names.project).split(".")
+        if project == self.team_names.project:
+            BigqueryTableIamMember(
+                scope,
+                construct_id,
+                project=project,
+                dataset_id=dataset,
+                table_id=name,
+                role="roles/bigquery.dataViewer",
+                member=member,
+                depends_on=list(after),
+            )
+
     def _shape(
         self,
         scope: Construct,
@@ -255,16 +319,17 @@ class TeamStack(BaseStack):
     ) -> PodShape:
         """Add the ConfigMap of one version; return the pods that read it."""
         pattern = model.spec.pattern
+        image = getattr(self.environment.images, pattern.value)
         config, digest = config_map(
             scope,
             "config",
             name=name,
             namespace=self.namespace.name,
             labels=self.labels(model.name),
-            text=rendered(container_config(model, manifest, names)),
+            text=rendered(container_config(model, manifest, names, image_digest=image)),
         )
         return PodShape(
-            image=self.names.image(pattern.value, getattr(self.environment.images, pattern.value)),
+            image=self.names.image(pattern.value, image),
             resources=model.spec.resources,
             config_map=config,
             config_digest=digest,

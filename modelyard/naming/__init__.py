@@ -18,6 +18,8 @@ WORKLOAD = 52  # a CronJob's name plus the 11 characters that Kubernetes adds fo
 LABEL = 63
 # Custom role by which models add rows to their logs.
 LOG_WRITER = "log-writer"
+# Custom role by which people fill the table that a batch model scores.
+INPUT_WRITER = "input-writer"
 # ConfigMap in each team's namespace by which the monitor job knows what to watch.
 MONITORING_CONFIG = "modelyard-monitoring"
 
@@ -262,7 +264,7 @@ class TeamNames:
         return f"modelyard-{self.project}"
 
     def role(self, purpose: str) -> str:
-        """Return the path of a custom role of the team, such as deployer, planner, grantor or log-writer."""
+        """Return the path of a custom role of the team, such as deployer, planner or log-writer."""
         words = "".join(word.title() for word in purpose.split("-"))
         return f"projects/{self.project}/roles/modelyard{words}"
 

@@ -79,7 +79,7 @@ def container_config(
     if spec.pattern is Pattern.BATCH:
         own = f"{dataset}.{names.input_table}"
         config["batch"] = {
-            "source": _with_project(spec.batch.source, team.project) if spec.batch.source else own,
+            "source": with_project(spec.batch.source, team.project) if spec.batch.source else own,
             "key": spec.batch.key if spec.batch.source else ROW_ID,
             "output": f"{dataset}.{names.output_table}",
             "shards": spec.batch.shards,
@@ -95,7 +95,8 @@ def container_config(
     return config
 
 
-def _with_project(table: str, project: str) -> str:
+def with_project(table: str, project: str) -> str:
+    """Return a `TableId` in full: one that names no project is in `project`."""
     return table if table.count(".") == 2 else f"{project}.{table}"
 
 

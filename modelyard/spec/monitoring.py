@@ -7,8 +7,9 @@ settings and no secret; baselines stand in the manifests, in the table of model 
 import json
 from typing import Any, Literal
 
-from modelyard.naming import TeamNames
+from modelyard.naming import Names, TeamNames
 from modelyard.spec.base import Pattern
+from modelyard.spec.container import with_project
 from modelyard.spec.team import DeployedModel, DeployedTeam
 
 FORMAT: Literal["modelyard.monitoring/1"] = "modelyard.monitoring/1"
@@ -55,13 +56,35 @@ def _model(model: DeployedModel, names: TeamNames) -> dict[str, Any]:
         "label": None,
     }
     if spec.label:
-        label = spec.label.model_dump(mode="json")
-        if label["table"].count(".") == 1:
-            label["table"] = f"{names.project}.{label['table']}"
-        document["label"] = label
+        table = with_project(spec.label.table, names.project)
+        document["label"] = {**spec.label.model_dump(mode="json"), "table": table}
     if spec.pattern is Pattern.BATCH:
         document |= {"schedule": spec.batch.schedule, "deadline": spec.batch.deadline}
     return document
+
+
+def foreign(config: dict[str, Any], namespace: str, names: Names) -> list[str]:
+    """Return what `config`, found in `namespace`, says of others than the team of that namespace.
+
+    The job reads all teams' logs, and a team writes its own ConfigMap: what it names is checked against the
+    names that the team has.
+
+    Args:
+        config: as `monitoring_config` renders it.
+        namespace: where it was found.
+        names: names of the environment; of its fields, `environment` and `tenant_prefix` are used.
+    """
+    team = names.team(str(config.get("team")))
+    dataset = f"{team.project}.{team.dataset}"
+    wrong = [] if team.namespace == namespace else [f"team {team.team} has namespace {team.namespace}"]
+    for key, value in (("project", team.project), ("dataset", team.dataset)):
+        if config.get(key) != value:
+            wrong.append(f"{key} {config.get(key)} is not {value}")
+    for model in config.get("models", ()):
+        own = f"{dataset}.{team.model(str(model.get('model'))).log_table}"
+        if model.get("log_table") != own:
+            wrong.append(f"log_table {model.get('log_table')} is not {own}")
+    return wrong
 
 
 def rendered(config: dict[str, Any]) -> str:

@@ -60,7 +60,13 @@ class BatchJob(Construct):
         selector = {"app.kubernetes.io/name": name}
         marked = {**labels, **selector, "version": str(version)}
         # Kubernetes refuses `Always` in a job, and retries per shard with anything but `Never`.
-        shape = replace(shape, restart_policy="Never", probes=False)
+        shape = replace(
+            shape,
+            restart_policy="Never",
+            probes=False,
+            # The same for all shards of a run and for those started anew; its end is the scheduled minute.
+            env_from_labels={**shape.env_from_labels, "MODELYARD_RUN": "batch.kubernetes.io/job-name"},
+        )
         cron_job_v1.CronJobV1(
             self,
             "cron-job",

@@ -14,11 +14,6 @@ from cdktf_cdktf_provider_kubernetes.network_policy_v1 import (
     NetworkPolicyV1,
     NetworkPolicyV1Metadata,
     NetworkPolicyV1Spec,
-    NetworkPolicyV1SpecEgress,
-    NetworkPolicyV1SpecEgressPorts,
-    NetworkPolicyV1SpecEgressTo,
-    NetworkPolicyV1SpecEgressToIpBlock,
-    NetworkPolicyV1SpecEgressToNamespaceSelector,
     NetworkPolicyV1SpecIngress,
     NetworkPolicyV1SpecIngressFrom,
     NetworkPolicyV1SpecIngressFromIpBlock,
@@ -41,14 +36,10 @@ from constructs import Construct
 
 from modules.gateway import ACCESS_LABEL
 from modules.kubernetes import RBAC, VIEW
+from modules.namespace.egress import to_google
 from modules.network import HEALTH_CHECKS
 from modules.workload import HTTP_PORT
 
-# restricted.googleapis.com and private.googleapis.com: Google's APIs without the internet.
-GOOGLE_APIS = ("199.36.153.4/30", "199.36.153.8/30")
-METADATA_SERVER = ("169.254.169.252/32", "169.254.169.254/32")
-# The node-local DNS cache, and Cloud DNS, which resolves for Autopilot clusters at the metadata server.
-RESOLVERS = ("169.254.20.10/32", "169.254.169.254/32")
 # Where the collectors of Managed Prometheus run: a standard cluster has the first, Autopilot the second.
 COLLECTORS = ("gmp-system", "gke-gmp-system")
 
@@ -142,7 +133,7 @@ class TeamNamespace(Construct):
                 pod_selector=NetworkPolicyV1SpecPodSelector(),
                 policy_types=["Ingress", "Egress"],
                 ingress=[self._ingress(callers)],
-                egress=self._egress(),
+                egress=to_google(),
             ),
         )
         RoleBindingV1(
@@ -171,32 +162,3 @@ class TeamNamespace(Construct):
             from_=[*blocks, *collectors],
             ports=[NetworkPolicyV1SpecIngressPorts(port=str(HTTP_PORT), protocol="TCP")],
         )
-
-    @staticmethod
-    def _egress() -> list[NetworkPolicyV1SpecEgress]:
-        def to(ranges: Sequence[str], ports: Sequence[str]) -> NetworkPolicyV1SpecEgress:
-            return NetworkPolicyV1SpecEgress(
-                to=[
-                    NetworkPolicyV1SpecEgressTo(ip_block=NetworkPolicyV1SpecEgressToIpBlock(cidr=cidr))
-                    for cidr in ranges
-                ],
-                ports=[NetworkPolicyV1SpecEgressPorts(port=port, protocol="TCP") for port in ports],
-            )
-
-        dns = NetworkPolicyV1SpecEgress(
-            to=[
-                NetworkPolicyV1SpecEgressTo(
-                    namespace_selector=NetworkPolicyV1SpecEgressToNamespaceSelector(
-                        match_labels={"kubernetes.io/metadata.name": "kube-system"}
-                    )
-                ),
-                *(
-                    NetworkPolicyV1SpecEgressTo(ip_block=NetworkPolicyV1SpecEgressToIpBlock(cidr=cidr))
-                    for cidr in RESOLVERS
-                ),
-            ],
-            ports=[
-                NetworkPolicyV1SpecEgressPorts(port="53", protocol=protocol) for protocol in ("TCP", "UDP")
-            ],
-        )
-        return [dns, to(METADATA_SERVER, ["80", "988"]), to(GOOGLE_APIS, ["443"])]

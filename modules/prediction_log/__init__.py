@@ -1,40 +1,61 @@
-"""The prediction logs of a team: one typed table per model, sensitive columns masked for most readers."""
+"""The prediction logs of a team, one typed table per model, and the tables of its batch models."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cdktf import ITerraformDependable
 from cdktf_cdktf_provider_google.bigquery_table_iam_member import BigqueryTableIamMember
 from constructs import Construct
 
-from modelyard.naming import LOG_WRITER, TeamNames
+from modelyard.naming import INPUT_WRITER, LOG_WRITER, TeamNames
 from modelyard.spec.base import Sensitivity
 from modelyard.tables import Table
 from modules.dataset import Dataset
 from modules.policy_tags import PolicyTags
 
+VIEWER = "roles/bigquery.dataViewer"
+
 
 @dataclass(frozen=True)
 class Log:
-    """The log of one model.
+    """The log of one model, and the other tables of a batch model.
 
     Args:
         table: its definition.
-        labels: its labels.
+        labels: labels of the tables.
         readers: IAM members who read it, confidential and pii columns as nulls.
         clear_readers: IAM members who read all of it.
+        output: table of a batch model's predictions, for the same readers.
+        input: table that a batch model scores, where the team names no other.
+        input_writers: IAM members who fill it.
+        scorer: IAM member that scores it; it reads the input in clear.
     """
 
     table: Table
     labels: Mapping[str, str]
     readers: frozenset[str] = field(default_factory=frozenset)
     clear_readers: frozenset[str] = field(default_factory=frozenset)
+    output: Table | None = None
+    input: Table | None = None
+    input_writers: frozenset[str] = field(default_factory=frozenset)
+    scorer: str | None = None
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables of the model."""
+        return [table for table in (self.table, self.input, self.output) if table]
+
+    @property
+    def sees(self) -> frozenset[str]:
+        """Who reads tagged columns in clear: the named readers, and who scores an input that has some."""
+        scores = self.scorer and self.input and self.input.policy_tags
+        return self.clear_readers | ({self.scorer} if self.scorer and scores else frozenset())
 
 
 class PredictionLogs(Construct):
     """A team's dataset of prediction logs, and the policy tags on their columns.
 
-    Each model's identity adds rows to its own table alone, and readers are granted single tables. A model
+    Each model's identity adds rows to its own tables alone, and readers are granted single tables. A model
     with readers in clear has tags of its own, so that they read this model's values in clear and no other's;
     the rest share a pair of tags that nobody reads through.
 
@@ -63,6 +84,7 @@ class PredictionLogs(Construct):
         owner: IAM member who deploys and so owns the dataset.
         retention_days: age at which rows are removed.
         observers: IAM members who read all logs in clear, such as the monitor job.
+        depends_on: what must be there before: the identities that are granted something.
     """
 
     def __init__(
@@ -76,16 +98,22 @@ class PredictionLogs(Construct):
         owner: str,
         retention_days: int,
         observers: Iterable[str] = (),
+        depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         self._names = names
         self._logs = logs
+        self._after = depends_on
         observers = sorted(observers)
-        opened = {model for model, log in logs.items() if log.clear_readers}
+        opened = {model for model, log in logs.items() if log.sees}
         shared = [log for model, log in logs.items() if model not in opened]
         tags = self._tags(Construct(self, "shared"), names.taxonomy, shared, observers)
         # In scopes of their own, so that no name of a model can be another construct's id.
         self._models = {model: Construct(self, f"model-{model}") for model in logs}
+        own_tags = {}
+        for model in sorted(opened):
+            own = self._tags(self._models[model], names.model(model).taxonomy, [logs[model]], observers)
+            own_tags.update({table.name: own for table in logs[model].tables})
         self.dataset = Dataset(
             self,
             "dataset",
@@ -96,30 +124,40 @@ class PredictionLogs(Construct):
             kms_key=names.environment.key("bigquery"),
             owner=owner,
             labels=labels,
-            tables=[log.table for log in logs.values()],
-            table_labels={log.table.name: log.labels for log in logs.values()},
+            tables=[table for log in logs.values() for table in log.tables],
+            table_labels={table.name: log.labels for log in logs.values() for table in log.tables},
             policy_tags=tags,
-            table_policy_tags={
-                logs[model].table.name: self._tags(
-                    self._models[model], names.model(model).taxonomy, [logs[model]], observers
-                )
-                for model in sorted(opened)
-            },
+            table_policy_tags=own_tags,
             retention_days=retention_days,
             readers=observers,
         )
         for model, log in logs.items():
-            for member in sorted(log.readers | log.clear_readers):
-                self._grant(model, f"reader-{member}", "roles/bigquery.dataViewer", member)
+            self._grants(model, log)
+
+    def _grants(self, model: str, log: Log) -> None:
+        for member in sorted(log.readers | log.clear_readers):
+            self._grant(model, log.table, f"reader-{member}", VIEWER, member)
+            if log.output:
+                self._grant(model, log.output, f"output-reader-{member}", VIEWER, member)
+        if log.input:
+            for member in sorted(log.input_writers):
+                self._grant(model, log.input, f"fills-{member}", self._names.role(INPUT_WRITER), member)
+        # A run that was cut short finds out what it has already written.
+        for purpose, table in (("scores", log.input), ("resumes", log.output)):
+            if table and log.scorer:
+                self._grant(model, table, purpose, VIEWER, log.scorer, self._after)
 
     def add_writer(self, model: str, member: str, after: Iterable[ITerraformDependable] = ()) -> None:
-        """Let `member`, the identity of `model`, add rows to the model's log."""
-        self._grant(model, "writer", self._names.role(LOG_WRITER), member, after)
+        """Let `member`, the identity of `model`, add rows to the model's log, and to its predictions."""
+        log = self._logs[model]
+        self._grant(model, log.table, "writer", self._names.role(LOG_WRITER), member, after)
+        if log.output:
+            self._grant(model, log.output, "output-writer", self._names.role(LOG_WRITER), member, after)
 
     def _tags(
         self, scope: Construct, taxonomy: str, logs: Iterable[Log], observers: Iterable[str]
     ) -> dict[Sensitivity, str]:
-        clear = {member for log in logs for member in log.clear_readers}
+        clear = {member for log in logs for member in log.sees}
         return PolicyTags(
             scope,
             "policy-tags",
@@ -128,19 +166,25 @@ class PredictionLogs(Construct):
             taxonomy=taxonomy,
             clear_readers={*clear, *observers},
             masked_readers={member for log in logs for member in log.readers} - clear,
+            depends_on=self._after,
         ).names
 
     def _grant(
-        self, model: str, who: str, role: str, member: str, after: Iterable[ITerraformDependable] = ()
+        self,
+        model: str,
+        table: Table,
+        who: str,
+        role: str,
+        member: str,
+        after: Iterable[ITerraformDependable] = (),
     ) -> None:
-        table = self._logs[model].table.name
         BigqueryTableIamMember(
             self._models[model],
             who,
             project=self._names.project,
             dataset_id=self._names.dataset,
-            table_id=table,
+            table_id=table.name,
             role=role,
             member=member,
-            depends_on=[self.dataset.tables[table], *after],
+            depends_on=[self.dataset.tables[table.name], *after],
         )

@@ -9,8 +9,8 @@ from cdktf_cdktf_provider_google.project_iam_custom_role import ProjectIamCustom
 from cdktf_cdktf_provider_google.project_iam_member import ProjectIamMember, ProjectIamMemberCondition
 from constructs import Construct
 
-from modelyard.iam import APPEND_ROWS
-from modelyard.naming import LOG_WRITER, TeamNames
+from modelyard.iam import APPEND_ROWS, WRITE_ROWS
+from modelyard.naming import INPUT_WRITER, LOG_WRITER, TeamNames
 from modelyard.tables import DEPLOYMENTS
 from modules.artifact_store import ArtifactFolder
 from modules.audit import AuditTrail
@@ -200,6 +200,7 @@ class Tenant(Construct):
             self._shared_access(purpose)
         self._delegated_grants()
         self._custom_role(LOG_WRITER, "Adds rows to a prediction log.", APPEND_ROWS)
+        self._custom_role(INPUT_WRITER, "Fills the table that a batch model scores.", WRITE_ROWS)
         self._folders(state_bucket)
         KeyUse(
             self,

@@ -7,7 +7,7 @@ common prefix.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +22,7 @@ USER = 65532
 HTTP_PORT = 8080
 CONFIG_PATH = "/etc/modelyard"
 LOG_PATH = "/var/lib/modelyard/log"
+MOUNTS = {"config": CONFIG_PATH, "log": LOG_PATH, "tmp": "/tmp"}
 SCRAPED = {"modelyard.dev/metrics": "true"}
 
 
@@ -32,15 +33,18 @@ class PodShape:
     Attributes:
         image: reference by digest.
         resources: of the main container.
-        config_map: name of the ConfigMap that holds `model.json`, by reference where it is made beside.
+        config_map: name of the ConfigMap that holds `model.json`, by reference where it is made beside;
+            empty: none is mounted.
         config_digest: digest of its text: pods restart when it changes.
         service_account: Kubernetes service account.
         args: arguments of the image's entry point.
         env: environment variables.
         probes: whether the container answers HTTP probes on `HTTP_PORT`.
         restart_policy: `Always`, or `Never` for jobs.
-        log_gib: size of the volume that holds the write-ahead prediction log, in GiB.
+        log_gib: size of the volume that holds the write-ahead prediction log, in GiB; 0: no such volume.
         grace_seconds: time to finish what is in flight after a stop was asked for.
+        calls_cluster: whether the pod gets a token of the cluster's API.
+        env_from_labels: environment variables that hold the value of one of the pod's labels.
     """
 
     image: str
@@ -54,12 +58,21 @@ class PodShape:
     restart_policy: str = "Always"
     log_gib: int = 2
     grace_seconds: int = 60
+    calls_cluster: bool = False
+    env_from_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def config_map(
-    scope: Construct, construct_id: str, *, name: str, namespace: str, labels: Mapping[str, str], text: str
+    scope: Construct,
+    construct_id: str,
+    *,
+    name: str,
+    namespace: str,
+    labels: Mapping[str, str],
+    text: str,
+    file: str = "model.json",
 ) -> tuple[str, str]:
-    """Add a ConfigMap holding `model.json`; return a reference to its name, and the digest of its text.
+    """Add a ConfigMap that holds one file; return a reference to its name, and the digest of the text.
 
     The reference makes pods wait for the text that they shall read: those of a new version would otherwise
     start while the ConfigMap still holds the old one's.
@@ -68,7 +81,7 @@ def config_map(
         scope,
         construct_id,
         metadata=config_map_v1.ConfigMapV1Metadata(name=name, namespace=namespace, labels=dict(labels)),
-        data={"model.json": literal(text)},
+        data={file: literal(text)},
     )
     return made.metadata.name, hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -86,13 +99,20 @@ def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str,
     def of(name: str) -> Callable[..., Any]:
         return getattr(module, prefix + name)  # type: ignore[no-any-return]
 
-    mounts = {"config": CONFIG_PATH, "log": LOG_PATH, "tmp": "/tmp"}
+    volumes = {"tmp": of("Volume")(name="tmp", empty_dir=of("VolumeEmptyDir")(size_limit="256Mi"))}
+    if shape.log_gib:
+        size = f"{shape.log_gib}Gi"
+        volumes["log"] = of("Volume")(name="log", empty_dir=of("VolumeEmptyDir")(size_limit=size))
+    if shape.config_map:
+        volumes["config"] = of("Volume")(
+            name="config", config_map=of("VolumeConfigMap")(name=shape.config_map)
+        )
     main = of("Container")(
         name="model",
         image=shape.image,
         image_pull_policy="Always",
         args=list(shape.args),
-        env=[of("ContainerEnv")(name=key, value=value) for key, value in sorted(shape.env.items())],
+        env=_env(of, shape),
         port=[of("ContainerPort")(name="http", container_port=HTTP_PORT)],
         resources=of("ContainerResources")(
             requests=amounts(shape.resources), limits=amounts(shape.resources)
@@ -100,16 +120,16 @@ def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str,
         security_context=_locked_down(of),
         volume_mount=[
             of("ContainerVolumeMount")(name=name, mount_path=path, read_only=name == "config")
-            for name, path in mounts.items()
+            for name, path in MOUNTS.items()
+            if name in volumes
         ],
         **(_probes(of) if shape.probes else {}),
     )
     gpu = shape.resources.gpu > 0
     return of("")(
         service_account_name=shape.service_account,
-        # Workload Identity goes through the metadata server: no token of the cluster's API is
-        # needed in the pod.
-        automount_service_account_token=False,
+        # Workload Identity goes through the metadata server: that takes no token of the cluster's API.
+        automount_service_account_token=shape.calls_cluster,
         enable_service_links=False,
         restart_policy=shape.restart_policy,
         termination_grace_period_seconds=shape.grace_seconds,
@@ -121,11 +141,7 @@ def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str,
             seccomp_profile=of("SecurityContextSeccompProfile")(type="RuntimeDefault"),
         ),
         container=[main],
-        volume=[
-            of("Volume")(name="config", config_map=of("VolumeConfigMap")(name=shape.config_map)),
-            of("Volume")(name="log", empty_dir=of("VolumeEmptyDir")(size_limit=f"{shape.log_gib}Gi")),
-            of("Volume")(name="tmp", empty_dir=of("VolumeEmptyDir")(size_limit="256Mi")),
-        ],
+        volume=[volumes[name] for name in MOUNTS if name in volumes],
         # Autopilot makes nodes of this kind; node pools with GPUs carry the label too.
         node_selector={"cloud.google.com/gke-accelerator": shape.resources.gpu_type} if gpu else None,
         toleration=[of("Toleration")(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")]
@@ -140,6 +156,19 @@ def pod(module: ModuleType, prefix: str, shape: PodShape, selector: Mapping[str,
             )
         ],
     )
+
+
+def _env(of: Callable[[str], Callable[..., Any]], shape: PodShape) -> list[Any]:
+    fixed = [of("ContainerEnv")(name=key, value=value) for key, value in sorted(shape.env.items())]
+    return fixed + [
+        of("ContainerEnv")(
+            name=key,
+            value_from=of("ContainerEnvValueFrom")(
+                field_ref=of("ContainerEnvValueFromFieldRef")(field_path=f"metadata.labels['{label}']")
+            ),
+        )
+        for key, label in sorted(shape.env_from_labels.items())
+    ]
 
 
 def amounts(resources: Resources) -> dict[str, str]:

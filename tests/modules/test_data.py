@@ -8,8 +8,17 @@ from typing import Any
 import pytest
 
 from modelyard.naming import Names
-from modelyard.spec.base import Sensitivity
-from modelyard.tables import ALERT_EVENTS, PREDICTION_USAGE, SHARED_TABLES, Table, TableError, prediction_log
+from modelyard.spec.base import Pattern, Sensitivity
+from modelyard.tables import (
+    ALERT_EVENTS,
+    PREDICTION_USAGE,
+    SHARED_TABLES,
+    Table,
+    TableError,
+    batch_input,
+    batch_output,
+    prediction_log,
+)
 from modelyard.tables.views import FLEET_VIEWS
 from tests.modelyard.sample import deployed
 from tests.modules.synthesis import Resources, synthesized
@@ -126,6 +135,68 @@ def test_whatever_models_are_named_each_log_has_its_own_tags_and_grants() -> Non
         if m["role"] == names.role("log-writer")
     }
     assert writers == {(model.replace("-", "_"), model) for model in models}
+
+
+def batch_tables(**changes: Any) -> Resources:
+    _, model, names = deployed(Pattern.BATCH)
+    table = prediction_log(model, names)
+    log = Log(
+        table,
+        {"model": "delay"},
+        readers=frozenset({"group:r@example.com"}),
+        output=batch_output(names.output_table, model.manifest.signature.prediction),
+        input=batch_input(model, names),
+        input_writers=frozenset({"group:w@example.com"}),
+        scorer="serviceAccount:m@p.iam.gserviceaccount.com",
+    )
+
+    def add(stack: Any) -> None:
+        made = PredictionLogs(
+            stack,
+            "l",
+            names=names.team,
+            labels={},
+            logs={"delay": replace(log, **changes)},
+            owner="group:o@example.com",
+            retention_days=1,
+        )
+        made.add_writer("delay", "serviceAccount:m@p.iam.gserviceaccount.com")
+
+    return synthesized(add)
+
+
+def test_a_batch_model_reads_its_input_and_adds_to_its_log_and_predictions() -> None:
+    made = batch_tables()
+    granted: dict[str, set[tuple[str, str]]] = {}
+    for grant in made["google_bigquery_table_iam_member"].values():
+        role = grant["role"].rpartition("/")[2]
+        granted.setdefault(grant["member"].partition(":")[2][0], set()).add((role, grant["table_id"]))
+    assert granted == {
+        "m": {
+            ("bigquery.dataViewer", "delay_input"),
+            ("bigquery.dataViewer", "delay_predictions"),
+            ("modelyardLogWriter", "delay"),
+            ("modelyardLogWriter", "delay_predictions"),
+        },
+        "r": {("bigquery.dataViewer", "delay"), ("bigquery.dataViewer", "delay_predictions")},
+        "w": {("modelyardInputWriter", "delay_input")},
+    }
+    tables = made["google_bigquery_table"].values()
+    assert {table["table_id"] for table in tables} == {"delay", "delay_input", "delay_predictions"}
+    assert all(table["lifecycle"]["prevent_destroy"] for table in tables)
+
+
+def test_a_batch_model_sees_protected_features_of_its_own_input_alone() -> None:
+    def clear(made: Resources) -> set[str]:
+        return {m["member"] for m in made.get("google_data_catalog_policy_tag_iam_member", {}).values()}
+
+    made = batch_tables()
+    assert clear(made) == {"serviceAccount:m@p.iam.gserviceaccount.com"}
+    (displayed,) = {
+        t["display_name"] for p, t in made["google_data_catalog_taxonomy"].items() if p.startswith("l/model-")
+    }
+    assert displayed == "modelyard-example-flights_delay", "tags of its own"
+    assert clear(batch_tables(input=None)) == set()
 
 
 def tags(**options: Any) -> Resources:

@@ -7,6 +7,8 @@ import pytest
 from modelyard.naming import Names
 from modelyard.spec.team import Batch, Resources, Streaming
 from modules.batch_job import RETRIES, BatchJob
+from modules.monitor_job import MonitorJob
+from modules.namespace.egress import GOOGLE_APIS, METADATA_SERVER, RESOLVERS
 from modules.streaming_worker import StreamTopics
 from modules.workload import PodShape
 from modules.workload.quantities import Quota
@@ -33,6 +35,76 @@ def test_each_shard_of_a_batch_is_tried_again_whatever_the_others_need(shards: i
     pod = job["template"]["spec"]
     assert pod["restart_policy"] == "Never"
     assert "startup_probe" not in pod["container"][0]
+
+
+def test_all_shards_of_a_run_know_its_name() -> None:
+    shape = PodShape("registry/batch@sha256:0", Resources(), "m", "model-m", ["score"], {"A": "b"})
+    resources = synthesized(
+        lambda stack: BatchJob(
+            stack, "m", name="m", namespace="n", labels={}, version=1, shape=shape, batch=Batch()
+        )
+    )
+    job = resources["kubernetes_cron_job_v1"]["m/cron-job"]["spec"]["job_template"]["spec"]
+    plain, run = job["template"]["spec"]["container"][0]["env"]
+    assert plain == {"name": "A", "value": "b"}
+    assert run["name"] == "MODELYARD_RUN"
+    path = run["value_from"]["field_ref"]["field_path"]
+    assert path == "metadata.labels['batch.kubernetes.io/job-name']"
+
+
+def monitor() -> Made:
+    return synthesized(
+        lambda stack: MonitorJob(
+            stack, "m", names=NAMES, labels={}, image="r/monitor@sha256:0", control_plane="10.0.0.0/28"
+        )
+    )
+
+
+def test_the_monitor_reads_one_config_map_of_the_cluster_and_no_more() -> None:
+    made = monitor()
+    (role,) = made["kubernetes_cluster_role_v1"].values()
+    assert role["rule"] == [
+        {"api_groups": [""], "resources": ["namespaces"], "verbs": ["list"]},
+        {
+            "api_groups": [""],
+            "resource_names": ["modelyard-monitoring"],
+            "resources": ["configmaps"],
+            "verbs": ["get"],
+        },
+    ]
+    (binding,) = made["kubernetes_cluster_role_binding_v1"].values()
+    (account,) = made["kubernetes_service_account_v1"].values()
+    assert binding["subject"] == [
+        {"kind": "ServiceAccount", "name": account["metadata"]["name"], "namespace": "modelyard-system"}
+    ]
+    pool = NAMES.workload_member("modelyard-system", account["metadata"]["name"])
+    assert pool == "serviceAccount:example-dev.svc.id.goog[modelyard-system/monitor]"
+
+
+def test_the_monitor_runs_alone_and_without_what_it_does_not_need() -> None:
+    (job,) = monitor()["kubernetes_cron_job_v1"].values()
+    assert job["spec"]["concurrency_policy"] == "Forbid"
+    pod = job["spec"]["job_template"]["spec"]["template"]["spec"]
+    (container,) = pod["container"]
+    assert [volume["name"] for volume in pod["volume"]] == ["tmp"]
+    assert [mount["mount_path"] for mount in container["volume_mount"]] == ["/tmp"]
+    assert container["args"] == ["run"]
+    assert not {name for name in container if name.endswith("_probe")}
+    assert pod["automount_service_account_token"] is True
+    assert container["security_context"]["read_only_root_filesystem"] is True
+
+
+def test_the_monitor_gets_out_to_google_and_the_cluster_alone() -> None:
+    (policy,) = monitor()["kubernetes_network_policy_v1"].values()
+    assert policy["spec"]["policy_types"] == ["Egress"]
+    ways = {
+        block["ip_block"]["cidr"]: [port["port"] for port in rule["ports"]]
+        for rule in policy["spec"]["egress"]
+        for block in rule["to"]
+        if "ip_block" in block
+    }
+    assert ways["10.0.0.0/28"] == ["443"]
+    assert set(ways) == {"10.0.0.0/28", *GOOGLE_APIS, *METADATA_SERVER, *RESOLVERS}
 
 
 def publishers(*groups: str) -> Made:

@@ -1,5 +1,6 @@
 """What a team's stack makes, its deployer may make: rights and stacks are written apart and must agree."""
 
+import json
 from typing import Any
 
 from cel import evaluate
@@ -174,3 +175,53 @@ def test_pods_wait_for_the_settings_they_read(fleet_documents: Documents) -> Non
                 assert made["name"] == resource["metadata"]["name"]
                 seen += 1
     assert seen
+
+
+def test_what_is_read_is_granted_where_it_lies_in_the_teams_project(fleet_documents: Documents) -> None:
+    document = fleet_documents["local-team-pricing"]
+    (project,) = {t["project"] for t in of_type(document, "google_bigquery_table").values()}
+    viewers = {
+        (grant["dataset_id"], grant["table_id"], grant["member"].partition("@")[0])
+        for grant in of_type(document, "google_bigquery_table_iam_member").values()
+        if grant["role"] == "roles/bigquery.dataViewer" and grant["project"] == project
+    }
+    model, monitor = "serviceAccount:model-", "serviceAccount:modelyard-monitor"
+    assert {
+        ("stock", "diamonds", f"{model}diamond-value"),
+        ("lending", "applications", f"{model}credit-default"),
+        ("lending", "outcomes", monitor),
+    } <= viewers
+    queries = {
+        (grant["member"].partition("@")[0].removeprefix(model), grant["role"])
+        for grant in of_type(document, "google_project_iam_member").values()
+        if grant["member"].startswith(model)
+    }
+    assert queries == {
+        (name, role)
+        for name in ("diamond-value", "credit-default")
+        for role in ("roles/bigquery.jobUser", "roles/bigquery.readSessionUser")
+    }
+
+
+def test_the_monitor_job_may_read_what_each_team_says_of_its_models(fleet_documents: Documents) -> None:
+    for stack, document in team_stacks(fleet_documents).items():
+        cluster = fleet_documents[f"{stack.split('-')[0]}-cluster"]
+        role = of_type(cluster, "kubernetes_cluster_role_v1")["monitor/role"]
+        made = of_type(document, "kubernetes_config_map_v1")["monitoring"]
+        assert [made["metadata"]["name"]] == role["rule"][1]["resource_names"]
+        said = json.loads(made["data"]["monitoring.json"])
+        assert said["team"] == stack.split("-", 2)[2]
+        (job,) = of_type(cluster, "kubernetes_cron_job_v1").values()
+        pod = job["spec"]["job_template"]["spec"]["template"]["spec"]
+        images = {"spec": {"containers": [{"image": container["image"]} for container in pod["container"]]}}
+        assert admitted(cluster, "admission/images", object=images)
+
+
+def test_settings_and_the_image_reach_the_pods(fleet_documents: Documents) -> None:
+    document = fleet_documents["local-team-pricing"]
+    config = of_type(document, "kubernetes_config_map_v1")["models/vehicle-price/stable/config"]
+    settings = json.loads(config["data"]["model.json"])
+    assert settings["serving"]["max_rows"] == 1000
+    deployment = of_type(document, "kubernetes_deployment_v1")["models/vehicle-price/stable/rest/deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["container"]
+    assert container["image"].endswith(f"rest@{settings['image_digest']}")

@@ -3,7 +3,7 @@
 import json
 
 from modelyard.spec.base import Pattern
-from modelyard.spec.monitoring import monitoring_config, rendered
+from modelyard.spec.monitoring import foreign, monitoring_config, rendered
 from tests.modelyard.sample import NAMES, deployed, manifest
 
 
@@ -47,6 +47,21 @@ def test_a_batch_model_says_when_it_runs() -> None:
     team, _, _ = deployed(Pattern.BATCH, batch={"schedule": "0 5 * * *", "deadline": "2h"})
     (model,) = monitoring_config(team, NAMES.team("flights"))["models"]
     assert (model["schedule"], model["deadline"], model["label"]) == ("0 5 * * *", "2h", None)
+
+
+def test_a_team_speaks_of_itself_alone() -> None:
+    """The job may read all logs: a ConfigMap must not point it at another team's."""
+    team, _, _ = deployed()
+    made = monitoring_config(team, NAMES.team("flights"))
+    assert foreign(made, "team-flights", NAMES) == []
+    assert foreign(made, "team-pricing", NAMES) == ["team flights has namespace team-flights"]
+    made["models"][0]["log_table"] = "example-pricing.modelyard_dev_predictions.price"
+    made["project"] = "example-pricing"
+    assert foreign(made, "team-flights", NAMES) == [
+        "project example-pricing is not example-flights",
+        "log_table example-pricing.modelyard_dev_predictions.price is not "
+        "example-flights.modelyard_dev_predictions.delay",
+    ]
 
 
 def test_it_fits_a_config_map() -> None:
