@@ -173,6 +173,13 @@ def _series() -> str:
         f"| {value.family} | `{value.metric}` | {', '.join(('team', 'model', *value.labels))} | {value.unit} "
         f"| {value.meaning} |"
         for value in VALUES
+        if value.pushed
+    )
+    kept = "\n".join(
+        f"| {value.family} | `{value.metric}` | {', '.join(value.labels) or 'the model as a whole'} | "
+        f"{value.unit} | {value.meaning} |"
+        for value in VALUES
+        if not value.pushed
     )
     return (
         f"{_HEADER}\n# Series\n\nWhat alerts and dashboards read, and so what images and the monitor job "
@@ -188,5 +195,8 @@ def _series() -> str:
         "pushed."
         f"\n\n| family | metric | labels | unit | value |\n|---|---|---|---|---|\n{pushed}\n\n"
         "`custom.googleapis.com/modelyard/monitor_last_run` has the end of the job's last run that "
-        "completed, in seconds since 1970. Silence for two hours is an alert of its own.\n"
+        "completed, in seconds since 1970. Silence for two hours is an alert of its own.\n\n"
+        "## In the table `metric_values` alone\n\nThe job also writes these, for dashboards and diagnosis. "
+        "No series is pushed of them, so that a model of many features costs no more than it must."
+        f"\n\n| family | metric | per | unit | value |\n|---|---|---|---|---|\n{kept}\n"
     )

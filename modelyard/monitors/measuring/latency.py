@@ -1,0 +1,35 @@
+"""Times of answers in a window, from the log; freshness, duration and holes of batches."""
+
+from collections.abc import Iterator, Sequence
+
+from modelyard.monitors import values
+from modelyard.monitors.measuring.counting import LATENCY, LATENCY_EDGES, ROWS
+from modelyard.monitors.measuring.measured import Measured, Window
+
+
+def measure(window: Window) -> Iterator[Measured]:
+    """Yield the quantiles of the response time and the share of failed rows, per version."""
+    for version in window.versions():
+        figures = window.figures[version]
+        rows = figures.rows
+        if not rows:
+            continue
+        yield Measured(values.ERROR_SHARE, figures.number(ROWS, "failed") / rows, rows, version)
+        counts = figures.between(LATENCY, len(LATENCY_EDGES) + 1)
+        if present := int(sum(counts)):
+            for name, value in values.LATENCIES.items():
+                level = float(name[1:]) / 100
+                yield Measured(value, quantile(counts, LATENCY_EDGES, level), present, version)
+
+
+def quantile(counts: Sequence[float], edges: Sequence[float], level: float) -> float:
+    """Return the value that the share `level` stays below, on a straight line within its bin, as PromQL."""
+    wanted, below = level * sum(counts), 0.0
+    for index, count in enumerate(counts):
+        if count and below + count >= wanted:
+            if index == len(edges):
+                return edges[-1]
+            low = edges[index - 1] if index else 0.0
+            return low + (edges[index] - low) * (wanted - below) / count
+        below += count
+    return edges[-1]

@@ -1,0 +1,134 @@
+"""Use of a model in a window: as many predictions as usual, fewer, more, or none."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from modelyard.monitors import values
+from modelyard.monitors.measuring import statistics
+from modelyard.monitors.measuring.measured import Measured, Window
+from modelyard.monitors.measuring.watched import HOUR
+
+WEEK = timedelta(days=7)
+WEEKS = 4
+# Standard deviations of the number itself: one window in 300,000 is beyond by chance.
+SURE = 4.5
+# Where nothing is known of it, counts spread as if requests came in pairs.
+SPREAD = 2.0
+# Times the usual number that is a sudden rise.
+RISE = 3.0
+Hourly = Mapping[datetime, Mapping[str, float]]
+
+
+def measure(window: Window) -> Iterator[Measured]:
+    """Yield the number of predictions and what it is against the usual one at these hours."""
+    start, end = window.span
+    now = _between(window.hourly, start, end)
+    yield Measured(values.PREDICTIONS, now, int(now))
+    begun = min((hour for hour, figures in window.hourly.items() if figures.get("seen")), default=None)
+    if begun is None:
+        return
+    usual = expected(window.hourly, begun, start, end)
+    if usual is None or not usual.number:
+        return
+    spread = dispersion(window.hourly, begun, start, end)
+    low, high = bounds(usual, spread)
+    settings, ratio, rows = window.model.monitors.usage, now / usual.number, int(now)
+    quiet = start.date().isoformat() in window.model.holidays
+    words = f"{now:.0f} predictions; {usual.number:.0f} are usual at these hours, by {usual.basis}"
+    yield Measured(
+        values.VOLUME_RATIO,
+        ratio,
+        rows,
+        threshold=None if quiet else min(settings.threshold, low),
+        detail=words + (" (a holiday)" if quiet else ""),
+    )
+    yield Measured(
+        values.VOLUME_RISE, ratio, rows, threshold=None if quiet else max(RISE, high), detail=words
+    )
+    yield from _silence(window, begun, spread, quiet)
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The usual number of predictions at the hours of a window."""
+
+    number: float
+    windows: int
+    basis: str
+
+
+def _between(hourly: Hourly, start: datetime, end: datetime) -> float:
+    total, hour = 0.0, start
+    while hour < end:
+        figures = hourly.get(hour, {})
+        total += figures.get("ids", figures.get("rows", 0.0))
+        hour += HOUR
+    return total
+
+
+def expected(hourly: Hourly, begun: datetime, start: datetime, end: datetime) -> Usual | None:
+    """Return the usual number: the median of the same hours of up to four earlier weeks.
+
+    Of a model younger than that, the median of the same hours of earlier days, from two days on.
+    """
+    for step, most, least, words in (
+        (WEEK, WEEKS, 1, "the same hours of {} earlier week{}"),
+        (timedelta(days=1), 6, 2, "the same hours of {} earlier day{}"),
+    ):
+        backs = [
+            k * step for k in range(1, most + 1) if end - k * step <= start and start - k * step >= begun
+        ]
+        if len(backs) >= least:
+            found = [_between(hourly, start - back, end - back) for back in backs]
+            basis = words.format(len(found), "" if len(found) == 1 else "s")
+            return Usual(statistics.median(found), len(found), basis)
+    return None
+
+
+def dispersion(hourly: Hourly, begun: datetime, start: datetime, end: datetime) -> float:
+    """Return how much wider counts spread than independent requests would: variance over mean, 1 at least.
+
+    Measured on the windows of the week before against their own usual numbers. The median, so that a fault
+    among them counts for little.
+    """
+    length, found = end - start, []
+    for back in range(1, max(1, WEEK // length) + 1):
+        earlier = (start - back * length, end - back * length)
+        usual = expected(hourly, begun, *earlier)
+        if usual and usual.number and usual.basis.endswith(("week", "weeks")):
+            found.append((_between(hourly, *earlier) - usual.number) ** 2 / usual.number)
+    if len(found) < 6:
+        return SPREAD
+    # The median of a chi-square variable of one degree of freedom is 0.4549.
+    return max(1.0, statistics.median(found) / 0.4549)
+
+
+def bounds(usual: Usual, spread: float) -> tuple[float, float]:
+    """Return between which shares of the usual number chance keeps a window.
+
+    On the scale of square roots, where the spread of counts is the same for few and for many. The usual
+    number is itself known from few windows only.
+    """
+    root = math.sqrt(usual.number)
+    away = SURE / 2 * math.sqrt(spread * (1 + 1.57 / usual.windows))
+    low, high = max(root - away, 0.0), root + away
+    return low * low / usual.number, high * high / usual.number
+
+
+def _silence(window: Window, begun: datetime, spread: float, quiet: bool) -> Iterator[Measured]:
+    """Yield how many predictions were to be expected since the last one."""
+    end = window.span[1]
+    hour, missed, known = end - HOUR, 0.0, False
+    while hour >= begun and not _between(window.hourly, hour, hour + HOUR):
+        usual = expected(window.hourly, begun, hour, hour + HOUR)
+        if usual is not None:
+            missed, known = missed + usual.number, True
+        hour -= HOUR
+    silent = (end - hour - HOUR) // HOUR
+    # None at all of n expected has the chance exp(-n/spread).
+    limit = spread * SURE * SURE / 2
+    words = f"No prediction for {silent} hours, in which {missed:.0f} are usual" if silent else None
+    judged = (known or not silent) and not quiet
+    yield Measured(values.SILENCE, missed, int(missed), threshold=limit if judged else None, detail=words)
