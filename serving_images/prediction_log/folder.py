@@ -1,0 +1,133 @@
+"""The folder of a log: its locks, the names of its segments, and the quarantine for what cannot be read.
+
+lock                            held by the process that writes
+shipper.lock                    held by the process that ships
+<sequence>-<time_us>-<id>.open  segment being written
+<sequence>-<time_us>-<id>.log   closed segment, not yet acknowledged by the store
+shipper.json                    what the shipper has sent
+quarantine/                     bytes that could not be read or rows that the store refused, for people
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+OPEN, CLOSED = ".open", ".log"
+QUARANTINE = "quarantine"
+MAX_QUARANTINE = 64 << 20
+_NAME = re.compile(r"(\d{10})-(\d{16})-([0-9a-f]{16})\.(?:open|log)")
+
+
+class LogInUseError(RuntimeError):
+    """Another process has the folder."""
+
+
+@dataclass(frozen=True, order=True)
+class SegmentFile:
+    """A segment by its name. Names sort in the order of writing."""
+
+    sequence: int
+    time_us: int
+    """When its first row came, microseconds since 1970, UTC."""
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its name without the ending, unique among all logs."""
+        return self.path.stem
+
+
+def name(sequence: int, time_us: int, identity: str) -> str:
+    """Return the name of a segment without its ending."""
+    return f"{sequence:010d}-{time_us:016d}-{identity}"
+
+
+def lock(folder: Path, which: str = "lock") -> int:
+    """Take a lock of the folder and return its descriptor; the kernel gives it back when the process ends.
+
+    Raises:
+        LogInUseError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / which, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 32).decode(errors="replace").strip() or "another"
+        os.close(descriptor)
+        raise LogInUseError(
+            f"{folder}: process {holder} holds its {which}; give each process a log folder of its own"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def segments(folder: Path, ending: str = CLOSED) -> list[SegmentFile]:
+    """Return the folder's segments of one ending, oldest first."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = _NAME.fullmatch(entry.name)
+            if match and entry.name.endswith(ending):
+                found.append(SegmentFile(int(match[1]), int(match[2]), Path(entry.path)))
+    return sorted(found)
+
+
+def size(folder: Path) -> int:
+    """Return the bytes of all segments."""
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _NAME.fullmatch(entry.name):
+                try:
+                    total += entry.stat().st_size
+                except FileNotFoundError:
+                    continue  # sent in the meantime
+    return total
+
+
+def recover(folder: Path) -> list[SegmentFile]:
+    """Close what an earlier process left open, and return all segments to ship. Hold the lock."""
+    for segment in segments(folder, OPEN):
+        if segment.path.stat().st_size:
+            segment.path.rename(segment.path.with_suffix(CLOSED))
+        else:
+            segment.path.unlink()
+    sync(folder)
+    return segments(folder)
+
+
+def sync(folder: Path) -> None:
+    """Make the folder's entries durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def quarantine(folder: Path, name: str, content: bytes, report: Mapping[str, object]) -> Path | None:
+    """Keep bytes and a report on them for people, durably; writing it twice leaves one.
+
+    Returns:
+        The report's path; None where the quarantine is full.
+    """
+    place = folder / QUARANTINE
+    place.mkdir(exist_ok=True)
+    held = sum(path.stat().st_size for path in place.iterdir() if not path.name.startswith(name))
+    if held + len(content) > MAX_QUARANTINE:
+        return None
+    for suffix, data in ((".bin", content), (".json", json.dumps(dict(report), indent=2).encode() + b"\n")):
+        part = place / f".{name}{suffix}"
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(place / f"{name}{suffix}")
+    sync(place)
+    return place / f"{name}.json"
