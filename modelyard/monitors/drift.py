@@ -2,6 +2,7 @@
 
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
+from modelyard.monitors.rule import Rule, Stage
 from modelyard.monitors.values import FEATURE_PSI, PREDICTION_PSI, Value
 
 
@@ -19,6 +20,8 @@ MONITORS = (
         unit="1",
         series=lambda subject: _psi(subject, FEATURE_PSI),
         threshold=lambda subject: subject.settings.drift.threshold,
+        value=FEATURE_PSI,
+        rule=Rule(Stage.DRIFT, learns=True),
         runbook=Runbook(
             meaning=(
                 "The world that the model sees has moved away from the one it learned. That is a diagnosis, "
@@ -48,6 +51,8 @@ MONITORS = (
         unit="1",
         series=lambda subject: _psi(subject, PREDICTION_PSI),
         threshold=lambda subject: subject.settings.drift.threshold,
+        value=PREDICTION_PSI,
+        rule=Rule(Stage.OUTPUT, learns=True),
         runbook=Runbook(
             meaning="The model answers differently than it did in training. Whoever acts on it acts "
             "differently too.",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from modelyard.monitors.alert import Alert, Family, PromqlCondition, Runbook, Tile
 from modelyard.monitors.promql import number, words
+from modelyard.monitors.rule import Rule
+from modelyard.monitors.values import Value
 from modelyard.naming import ModelNames
 from modelyard.spec.base import Pattern, Severity, seconds
 from modelyard.spec.team import Batch, DeployedModel, DeployedTeam, Label, Monitors
@@ -60,11 +62,6 @@ class Subject:
         """Return the window of `family` in seconds."""
         return seconds(getattr(self.settings, family).window)
 
-    def severity(self, family: Family) -> Severity:
-        """Return the severity of `family`."""
-        severity: Severity = getattr(self.settings, family).severity
-        return severity
-
     def enabled(self, family: Family) -> bool:
         """Return whether `family` is watched."""
         enabled: bool = getattr(self.settings, family).enabled
@@ -88,6 +85,9 @@ class Monitor:
         guard: PromQL that must have a result too, such as enough traffic to judge.
         for_seconds: how long the condition must hold.
         runbook: what to do.
+        value: which value of the monitor job it is about; absent: the servers' own series.
+        rule: when that value stands out, for incidents; absent: it is judged by its condition alone.
+        own_severity: severity where it differs from that of the family.
     """
 
     key: str
@@ -102,12 +102,20 @@ class Monitor:
     above: bool = True
     guard: Callable[[Subject], str] | None = None
     for_seconds: int = 0
+    value: Value | None = None
+    rule: Rule | None = None
+    own_severity: Severity | None = None
 
     def promql(self, subject: Subject) -> str:
         """Return the condition that raises the alert."""
         sign = ">" if self.above else "<"
         condition = f"{self.series(subject)} {sign} {number(self.threshold(subject))}"
         return f"({condition}) and ({self.guard(subject)})" if self.guard else condition
+
+    def severity(self, settings: Monitors) -> Severity:
+        """Return the severity under the settings of a model."""
+        family: Severity = getattr(settings, self.family.value).severity
+        return self.own_severity or family
 
     def summary(self, subject: Subject) -> str:
         """Return what happened, with the threshold in words."""
@@ -135,7 +143,7 @@ class Monitor:
             title=self.title,
             summary=self.summary(subject),
             condition=PromqlCondition(self.promql(subject), self.for_seconds),
-            severity=subject.severity(self.family),
+            severity=self.severity(subject.settings),
             team=subject.team,
             model=subject.model,
             owner=subject.owner,

@@ -2,6 +2,7 @@
 
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
+from modelyard.monitors.rule import Rule, Stage
 from modelyard.monitors.values import LOSS
 
 
@@ -20,6 +21,8 @@ MONITORS = (
         unit="10^2.%",
         series=_loss,
         threshold=lambda subject: subject.settings.performance.threshold,
+        value=LOSS,
+        rule=Rule(Stage.PERFORMANCE, learns=True),
         runbook=Runbook(
             meaning="The predictions are worse than promised. Decisions that rest on them are worse, too.",
             causes=(

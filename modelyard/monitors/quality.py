@@ -2,6 +2,7 @@
 
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
+from modelyard.monitors.rule import Rule, Stage
 from modelyard.monitors.values import INVALID_SHARE
 
 
@@ -20,6 +21,8 @@ MONITORS = (
         unit="10^2.%",
         series=_invalid,
         threshold=lambda subject: subject.settings.quality.threshold,
+        value=INVALID_SHARE,
+        rule=Rule(Stage.QUALITY),
         runbook=Runbook(
             meaning="The model is asked with broken inputs. It still answers, and the answers are likely "
             "wrong.",

@@ -2,6 +2,7 @@
 
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
+from modelyard.monitors.rule import Rule, Stage
 from modelyard.monitors.values import VOLUME_RATIO
 
 
@@ -22,6 +23,8 @@ MONITORS = (
         series=_ratio,
         threshold=lambda subject: subject.settings.usage.threshold,
         above=False,
+        value=VOLUME_RATIO,
+        rule=Rule(Stage.USAGE),
         runbook=Runbook(
             meaning="Somebody who used the model has stopped, or can no longer reach it. The model itself "
             "may be well.",

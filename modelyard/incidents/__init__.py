@@ -1,0 +1,18 @@
+"""Incidents: what measured values show is wrong with a model, with its root, its causes and what to do."""
+
+from modelyard.incidents.group import Cause, Evaluation, Finding, Incident, Known, Root, evaluate
+from modelyard.incidents.readings import Deployment, Reading, SeriesKey, Silence
+
+__all__ = [
+    "Cause",
+    "Deployment",
+    "Evaluation",
+    "Finding",
+    "Incident",
+    "Known",
+    "Reading",
+    "Root",
+    "SeriesKey",
+    "Silence",
+    "evaluate",
+]
