@@ -18,8 +18,8 @@ from modelyard.warehouse.errors import WarehouseError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from modelyard.warehouse.bigquery import BigQueryWarehouse
-    from modelyard.warehouse.local import LocalWarehouse
+    from modelyard.warehouse.cloud import BigQueryWarehouse
+    from modelyard.warehouse.folders import LocalWarehouse
 
 Days = tuple[date, date]
 
@@ -117,7 +117,7 @@ def local(
         temp_folder: for what does not fit into memory; default: the system's.
         threads: that a query may use; default: one per processor.
     """
-    from modelyard.warehouse.local import LocalWarehouse
+    from modelyard.warehouse.folders import LocalWarehouse
 
     return LocalWarehouse(
         find_root(root), memory_limit=memory_limit, temp_folder=temp_folder, threads=threads
@@ -135,7 +135,7 @@ def bigquery(
         location: of the datasets, such as `EU`; default: BigQuery finds it.
         maximum_bytes_billed: above it a query fails before it costs anything; default: 1 TiB.
     """
-    from modelyard.warehouse.bigquery import MAXIMUM_BYTES_BILLED, BigQueryWarehouse
+    from modelyard.warehouse.cloud import MAXIMUM_BYTES_BILLED, BigQueryWarehouse
 
     limit = MAXIMUM_BYTES_BILLED if maximum_bytes_billed is None else maximum_bytes_billed
     return BigQueryWarehouse(project, client, location=location, maximum_bytes_billed=limit)

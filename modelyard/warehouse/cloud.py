@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # A statement that would scan more fails at once, free of charge: a forgotten filter is no bill.
 MAXIMUM_BYTES_BILLED = 2**40
-_ATTEMPTS = 5
+# Ids that the repetitions of one addition may use up.
+_ATTEMPTS = 100
 
 
 class BigQueryWarehouse:
@@ -78,7 +79,6 @@ class BigQueryWarehouse:
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
             parquet_options=options,
         )
-        fault: Exception | None = None
         for attempt in range(_ATTEMPTS):
             job_id = f"modelyard-{key}-{attempt}"
             try:
@@ -89,23 +89,13 @@ class BigQueryWarehouse:
                     )  # fmt: skip
                 except Conflict:
                     job = self.client.get_job(job_id, location=self._location)
+                    if job.state == "DONE" and job.error_result:
+                        continue
                 job.result()
                 return
             except (GoogleAPICallError, RetryError) as error:
-                fault = error
-                if not self._used_up(job_id):
-                    break
-        raise WarehouseError(f"{ref}: BigQuery does not take the rows: {_reason(fault)}") from fault
-
-    def _used_up(self, job_id: str) -> bool:
-        """Return whether a job with this id exists and has failed, for a reason that may be over."""
-        from google.api_core.exceptions import GoogleAPICallError
-
-        try:
-            job = self.client.get_job(job_id, location=self._location)
-        except GoogleAPICallError:
-            return False
-        return bool(job.state == "DONE" and job.error_result)
+                raise WarehouseError(f"{ref}: BigQuery does not take the rows: {_reason(error)}") from error
+        raise WarehouseError(f"{ref}: BigQuery has failed to take the rows of {name} {_ATTEMPTS} times")
 
     def query(
         self,
@@ -129,7 +119,7 @@ class BigQueryWarehouse:
         from google.cloud import bigquery
 
         from modelyard.warehouse.dialect import for_bigquery
-        from modelyard.warehouse.local import in_bigquery_types
+        from modelyard.warehouse.folders import in_bigquery_types
 
         values = typed(parameters)
         statement = for_bigquery(sql, tables, days)
