@@ -7,7 +7,7 @@ a maximum), so hours are read once, and late rows only touch their own hour.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from modelyard.monitors.measuring import sql
@@ -179,8 +179,13 @@ def _place(column: str, categories: Sequence[str]) -> str:
     return f"CASE {column} {cases} ELSE -1 - CHAR_LENGTH({column}) END"
 
 
-def of_feature(manifest: Manifest, feature: Feature, prepared: Columns) -> Iterator[Figure]:
-    """Yield what is counted of one feature: present and invalid values, extremes, moments, bins."""
+def of_feature(
+    manifest: Manifest, feature: Feature, prepared: Columns, restricted: Container[str] = ()
+) -> Iterator[Figure]:
+    """Yield what is counted of one feature: present and invalid values, extremes, moments, bins.
+
+    Of a `restricted` feature no extremes are kept: they are values of single people.
+    """
     item, baseline = feature.name, manifest.baselines.features.get(feature.name)
     column = prepared.names[item]
     yield Figure(item, "present", f"COUNT({column})")
@@ -188,6 +193,8 @@ def of_feature(manifest: Manifest, feature: Feature, prepared: Columns) -> Itera
         if feature.range:
             low, high = (sql.number(value) for value in feature.range)
             yield Figure(item, "invalid", f"COUNTIF({column} < {low} OR {column} > {high})")
+        if item not in restricted:
+            yield from _extremes(item, column)
         yield from _moments(item, column, baseline)
     elif feature.type is FeatureType.STRING and (known := _categories(manifest, feature)):
         listed = ", ".join(map(sql.text, known))
@@ -203,6 +210,7 @@ def of_prediction(manifest: Manifest, names: dict[str, str]) -> Iterator[Figure]
     column, kind = names[PREDICTION], manifest.signature.prediction.type
     yield Figure(PREDICTION, "present", f"COUNT({column})")
     if kind.numeric:
+        yield from _extremes(PREDICTION, column)
         yield from _moments(PREDICTION, column, manifest.baselines.prediction)
     yield from _bins(PREDICTION, column, kind, manifest.baselines.prediction)
     if manifest.task is Task.CLASSIFICATION and kind is FeatureType.FLOAT64:
@@ -254,10 +262,13 @@ def _absent(item: str, names: dict[str, str], features: dict[str, Feature], aske
     return f"{names[item] if boolean else asked} IS NULL"
 
 
-def _moments(item: str, column: str, baseline: Baseline | None) -> Iterator[Figure]:
-    """Yield extremes, and the first two moments about training's mean, in its standard deviations."""
+def _extremes(item: str, column: str) -> Iterator[Figure]:
     yield Figure(item, "minimum", f"MIN({column})")
     yield Figure(item, "maximum", f"MAX({column})")
+
+
+def _moments(item: str, column: str, baseline: Baseline | None) -> Iterator[Figure]:
+    """Yield the first two moments about training's mean, in its standard deviations."""
     if isinstance(baseline, NumericBaseline):
         scale = baseline.std or max(abs(baseline.mean), 1.0)
         away = f"({column} - {sql.number(baseline.mean)}) / {sql.number(scale)}"
@@ -289,7 +300,9 @@ def _up_to(item: str, column: str, edges: Sequence[float], measure: str = "bin")
         yield Figure(item, f"{measure}_up_to", f"COUNTIF({column} <= {sql.number(edge)})", index)
 
 
-def statements(log: str, manifest: Manifest, *, once: bool = False) -> list[tuple[str, list[Figure]]]:
+def statements(
+    log: str, manifest: Manifest, *, once: bool = False, restricted: Container[str] = ()
+) -> list[tuple[str, list[Figure]]]:
     """Return the statements that count the hours of a version, and what their columns `a0`, `a1`... hold.
 
     Almost always one: models of hundreds of features are counted in several, each reading its own columns.
@@ -299,6 +312,7 @@ def statements(log: str, manifest: Manifest, *, once: bool = False) -> list[tupl
         manifest: the version's.
         once: whether to count rows of the same prediction id once. It costs a sort, and is needed only where
             ids repeat.
+        restricted: features of which no single value may be kept.
 
     The parameters are `start` and `end`, the hours, and `version`; the first column is `hour`.
     """
@@ -310,7 +324,7 @@ def statements(log: str, manifest: Manifest, *, once: bool = False) -> list[tupl
             figures += of_rows(manifest, prepared)
             figures += of_prediction(manifest, prepared.names)
         for feature in features:
-            figures += of_feature(manifest, feature, prepared)
+            figures += of_feature(manifest, feature, prepared, restricted)
         found.append((statement(log, prepared, [figure.sql for figure in figures], once=once), figures))
     return found
 

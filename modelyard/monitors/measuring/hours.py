@@ -166,7 +166,10 @@ def _value(figures: Sequence[tuple[Figure, float]], item: str, measure: str) -> 
 def _run(reader: Reader, manifest: Manifest, version: int, span: Span, *, once: bool) -> Counted:
     found: Counted = {}
     parameters = {"start": span[0], "end": span[1], "version": version}
-    for statement, figures in counting.statements(reader.model.log_table, manifest, once=once):
+    restricted = reader.model.sensitivity or {}
+    for statement, figures in counting.statements(
+        reader.model.log_table, manifest, once=once, restricted=restricted
+    ):
         for row in reader.rows(statement, parameters, reader.log_tables, span):
             values = found.setdefault(row["hour"], [])
             for index, figure in enumerate(figures):

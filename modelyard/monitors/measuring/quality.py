@@ -124,9 +124,7 @@ def is_constant(figures: Figures, feature: Feature, baseline: Baseline) -> bool 
     """Return whether all values of a feature are one; None where that cannot be told."""
     if feature.type.numeric:
         low, high = figures.get(feature.name, "minimum"), figures.get(feature.name, "maximum")
-        present = figures.number(feature.name, "present")
-        # Zeros are not kept: a missing extreme of values that are there is 0.
-        return (low or 0.0) == (high or 0.0) if present else None
+        return low == high if low is not None and high is not None else None
     if baseline.kind == "categorical" and feature.type in (FeatureType.STRING, FeatureType.BOOL):
         present = figures.number(feature.name, "present")
         counts = figures.bins(feature.name, "bin", len(baseline.counts))

@@ -57,6 +57,12 @@ class Measurement:
 
     values: list[WindowValue] = field(default_factory=list)
     runs: list[FamilyRun] = field(default_factory=list)
+    latest: dict[Family, datetime] = field(default_factory=dict)
+    """The end of each family's newest window that is over."""
+
+    def is_latest(self, value: WindowValue) -> bool:
+        """Return whether a value is of its family's newest window, not of an earlier one measured again."""
+        return value.span[1] == self.latest.get(value.measured.metric.family)
 
     @property
     def succeeded(self) -> bool:
@@ -228,6 +234,8 @@ def _measure_family(
     error: str | None = None
     found: list[WindowValue] = []
     due: list[Span] = []
+    length = context.reader.model.window(family)
+    result.latest[family] = windows.floor(context.at, windows.step(length))
     try:
         due = context.due(family)
         for span in due:

@@ -1,0 +1,1 @@
+"""The monitor job: measures every model that is due, keeps the values, and pushes them."""

@@ -1,0 +1,139 @@
+"""One run: what is due of every model is measured, kept and pushed; a model that fails harms no other."""
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from modelyard.monitors.measuring import Measurement, Watched, measure
+from modelyard.monitors.measuring.run import FamilyRun
+from modelyard.monitors.measuring.sql import table
+from modelyard.monitors.measuring.windows import floor
+from modelyard.tables import MONITOR_RUNS
+from modelyard.warehouse import Warehouse
+from serving_images.monitor.documents import Source, chosen
+from serving_images.monitor.push import Point, Pushed
+from serving_images.monitor.versions import manifests
+
+log = logging.getLogger(__name__)
+HOUR = timedelta(hours=1)
+# Rows of an hour are in the log this long after its end; later ones are counted in the next hour's run.
+SETTLE = timedelta(minutes=3)
+
+
+class Pushes(Protocol):
+    """Where series go."""
+
+    def push(self, points: Sequence[Point], at: datetime) -> Pushed:
+        """Push `points` as of `at`."""
+
+
+@dataclass
+class Report:
+    """How a run went."""
+
+    run_id: str
+    measured: dict[tuple[str, str], Measurement] = field(default_factory=dict)
+    skipped: int = 0
+    errors: list[str] = field(default_factory=list)
+    pushed: Pushed = field(default_factory=Pushed)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether nothing failed."""
+        return not self.errors and not self.pushed.failed
+
+
+def run(
+    warehouse: Warehouse,
+    source: Source,
+    pusher: Pushes,
+    at: datetime,
+    *,
+    team: str | None = None,
+    again: bool = False,
+    run_id: str | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Report:
+    """Measure what is due at `at`, and push it.
+
+    Each model is measured once an hour: the first run after the hour's rows have settled finds it due, the
+    others skip it, so that running every few minutes costs one query.
+
+    Args:
+        warehouse: where all tables are.
+        source: what there is to watch.
+        pusher: where series go.
+        at: time of the run, UTC.
+        team: measure this team alone.
+        again: measure also what was measured this hour.
+        run_id: id of the run; a run repeated under its id writes nothing twice.
+        now: clock of what is written down.
+    """
+    report = Report(run_id or f"{at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}", errors=list(source.errors))
+    settled = floor(at - SETTLE, HOUR)
+    models = list(chosen(source.models, team))
+    done = {} if again else last_runs(warehouse, models, settled)
+    due = [model for model in models if done.get((model.team, model.model), settled) <= settled]
+    report.skipped = len(models) - len(due)
+    known = manifests(warehouse, due, source.pinned) if due else {}
+    points: list[Point] = []
+    for model in due:
+        key = (model.team, model.model)
+        found = measure(
+            warehouse, model, known[key], settled, report.run_id, log=source.logs.get(key), now=now
+        )
+        report.measured[key] = found
+        failed = [run for run in found.runs if run.error]
+        report.errors += [f"{model.team}/{model.model} {run.family}: {run.error}" for run in failed]
+        points += points_of(model, found, settled)
+    points += [Point("monitor_last_run", (), at.timestamp())]
+    report.pushed = pusher.push(points, at)
+    return report
+
+
+def last_runs(
+    warehouse: Warehouse, models: Sequence[Watched], since: datetime
+) -> Mapping[tuple[str, str], datetime]:
+    """Return when each model's last run since `since` began, if no family of it failed."""
+    found: dict[tuple[str, str], datetime] = {}
+    for ref in {model.table("monitor_runs") for model in models}:
+        statement = f"""
+SELECT team, model, MAX(started) AS started FROM (
+  SELECT team, model, run_id, MIN(started) AS started FROM {table(ref)}
+  WHERE started >= @since GROUP BY team, model, run_id HAVING LOGICAL_AND(succeeded)
+)
+GROUP BY team, model"""
+        days = (since.date(), since.date() + timedelta(days=1))
+        rows = warehouse.query(statement, {"since": since + SETTLE}, {ref: MONITOR_RUNS}, days)
+        found |= {(row["team"], row["model"]): row["started"] for row in rows.to_pylist()}
+    return found
+
+
+def points_of(model: Watched, found: Measurement, at: datetime) -> Iterator[Point]:
+    """Yield the series of what was measured: the newest window of each value, and each family's health."""
+    newest: dict[tuple[str, ...], Point] = {}
+    for value in sorted(found.values, key=lambda value: value.span[1]):
+        measured = value.measured
+        if not measured.metric.pushed or measured.value is None or not found.is_latest(value):
+            continue
+        labels = {"family": measured.metric.family.value, "metric": measured.metric.metric} | _of(model)
+        if measured.version is not None:
+            labels["version"] = str(measured.version)
+        if measured.feature is not None:
+            labels["feature"] = measured.feature
+        point = Point("monitor_value", tuple(sorted(labels.items())), measured.value)
+        newest[(point.name, *(text for pair in point.labels for text in pair))] = point
+    yield from newest.values()
+    yield from (_health(model, run) for run in found.runs if run.error is None)
+
+
+def _health(model: Watched, run: FamilyRun) -> Point:
+    labels = {"family": run.family.value} | _of(model)
+    return Point("monitor_last_success", tuple(sorted(labels.items())), run.ended.timestamp())
+
+
+def _of(model: Watched) -> dict[str, str]:
+    return {"team": model.team, "model": model.model}
