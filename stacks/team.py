@@ -18,7 +18,7 @@ from modelyard.spec.environment import Environment
 from modelyard.spec.errors import Problem, SpecError
 from modelyard.spec.manifest import Manifest
 from modelyard.spec.team import DeployedModel, DeployedTeam
-from modelyard.tables import batch_input, batch_output, prediction_log
+from modelyard.tables import batch_input, batch_output, batch_runs, prediction_log
 from modules.alerts import AlertPolicies
 from modules.batch_job import BatchJob
 from modules.budget import ProjectBudget
@@ -168,6 +168,7 @@ class TeamStack(BaseStack):
             readers=frozenset({f"group:{groups['developer']}", *spec.access.log_readers}),
             clear_readers=frozenset(spec.access.pii_readers),
             output=batch_output(names.output_table, model.manifest.signature.prediction) if batch else None,
+            runs=batch_runs(names.runs_table) if batch else None,
             input=batch_input(model, names) if batch and spec.batch.source is None else None,
             input_writers=frozenset(f"group:{groups[who]}" for who in ("developer", "owner")),
             scorer=self._identities[model.name].member if batch else None,

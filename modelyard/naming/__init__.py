@@ -320,6 +320,11 @@ class ModelNames:
         return f"{self.log_table}_predictions"
 
     @property
+    def runs_table(self) -> str:
+        """Table in the team's dataset that says which shards of a batch model's runs have ended."""
+        return f"{self.log_table}_runs"
+
+    @property
     def taxonomy(self) -> str:
         """Display name of the taxonomy of this log alone; neither projects nor models have underscores."""
         return f"{self.team.taxonomy}_{self.model}"

@@ -59,6 +59,7 @@ def model_claims(names: ModelNames, model: Model) -> Iterator[Claim]:
         yield Claim("workload", f"{names.workload}-canary", owner)
     if model.pattern is Pattern.BATCH:
         yield Claim("table", names.output_table, owner)
+        yield Claim("table", names.runs_table, owner)
         if model.batch.source is None:
             yield Claim("table", names.input_table, owner)
     if model.pattern is Pattern.STREAMING:

@@ -82,6 +82,7 @@ def container_config(
             "source": with_project(spec.batch.source, team.project) if spec.batch.source else own,
             "key": spec.batch.key if spec.batch.source else ROW_ID,
             "output": f"{dataset}.{names.output_table}",
+            "runs": f"{dataset}.{names.runs_table}",
             "shards": spec.batch.shards,
         }
     if spec.pattern is Pattern.STREAMING:

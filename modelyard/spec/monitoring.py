@@ -59,7 +59,11 @@ def _model(model: DeployedModel, names: TeamNames) -> dict[str, Any]:
         table = with_project(spec.label.table, names.project)
         document["label"] = {**spec.label.model_dump(mode="json"), "table": table}
     if spec.pattern is Pattern.BATCH:
-        document |= {"schedule": spec.batch.schedule, "deadline": spec.batch.deadline}
+        document |= {
+            "schedule": spec.batch.schedule,
+            "deadline": spec.batch.deadline,
+            "runs_table": f"{dataset}.{own.runs_table}",
+        }
     return document
 
 
@@ -81,9 +85,11 @@ def foreign(config: dict[str, Any], namespace: str, names: Names) -> list[str]:
         if config.get(key) != value:
             wrong.append(f"{key} {config.get(key)} is not {value}")
     for model in config.get("models", ()):
-        own = f"{dataset}.{team.model(str(model.get('model'))).log_table}"
-        if model.get("log_table") != own:
-            wrong.append(f"log_table {model.get('log_table')} is not {own}")
+        own = team.model(str(model.get("model")))
+        for key, table in (("log_table", own.log_table), ("runs_table", own.runs_table)):
+            named = model.get(key, f"{dataset}.{table}" if key == "runs_table" else None)
+            if named != f"{dataset}.{table}":
+                wrong.append(f"{key} {named} is not {dataset}.{table}")
     return wrong
 
 

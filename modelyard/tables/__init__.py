@@ -1,6 +1,6 @@
 """Every BigQuery table, defined once and rendered for Terraform, Arrow and DuckDB."""
 
-from modelyard.tables.batch import batch_input, batch_output
+from modelyard.tables.batch import batch_input, batch_output, batch_runs
 from modelyard.tables.metadata import DEPLOYMENTS, MODEL_VERSIONS
 from modelyard.tables.monitoring import ALERT_EVENTS, METRIC_VALUES, MONITOR_RUNS, WINDOW_COUNTS
 from modelyard.tables.predictions import PREDICTION_USAGE, prediction_log
@@ -36,6 +36,7 @@ __all__ = [
     "arrow_schema",
     "batch_input",
     "batch_output",
+    "batch_runs",
     "bigquery_schema",
     "duckdb_ddl",
     "prediction_log",

@@ -50,3 +50,27 @@ def batch_output(name: str, prediction: Prediction) -> Table:
         partition=Partition("time"),
         clustering=("run",),
     )
+
+
+def batch_runs(name: str) -> Table:
+    """Return the table `name` of a batch model's runs: a row for each shard that has scored all its rows.
+
+    A run is complete once it has as many different shards as its rows say.
+    """
+    return Table(
+        name=name,
+        dataset="predictions",
+        description="One row for each shard of a run that has ended; the run has once all its shards have.",
+        columns=(
+            Column("run", Type.STRING, "Name of the run", Mode.REQUIRED),
+            Column("shard", Type.INT64, "Number of the shard, from 0", Mode.REQUIRED),
+            Column("shards", Type.INT64, "Shards of the run", Mode.REQUIRED),
+            Column("version", Type.INT64, "Version of the model", Mode.REQUIRED),
+            Column("started", Type.TIMESTAMP, "When the run began", Mode.REQUIRED),
+            Column("ended", Type.TIMESTAMP, "When the shard's last row was durable", Mode.REQUIRED),
+            Column("rows_scored", Type.INT64, "Rows of the shard, failed ones too", Mode.REQUIRED),
+            Column("rows_failed", Type.INT64, "Rows of the shard without a prediction", Mode.REQUIRED),
+        ),
+        partition=Partition("ended"),
+        clustering=("run",),
+    )

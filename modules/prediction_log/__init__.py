@@ -26,6 +26,7 @@ class Log:
         readers: IAM members who read it, confidential and pii columns as nulls.
         clear_readers: IAM members who read all of it.
         output: table of a batch model's predictions, for the same readers.
+        runs: table of a batch model's runs, for the same readers.
         input: table that a batch model scores, where the team names no other.
         input_writers: IAM members who fill it.
         scorer: IAM member that scores it; it reads the input in clear.
@@ -36,6 +37,7 @@ class Log:
     readers: frozenset[str] = field(default_factory=frozenset)
     clear_readers: frozenset[str] = field(default_factory=frozenset)
     output: Table | None = None
+    runs: Table | None = None
     input: Table | None = None
     input_writers: frozenset[str] = field(default_factory=frozenset)
     scorer: str | None = None
@@ -43,7 +45,12 @@ class Log:
     @property
     def tables(self) -> list[Table]:
         """All tables of the model."""
-        return [table for table in (self.table, self.input, self.output) if table]
+        return [table for table in (self.table, self.input, self.output, self.runs) if table]
+
+    @property
+    def results(self) -> list[tuple[str, Table]]:
+        """The tables beside the log that a batch model adds rows to."""
+        return [(what, table) for what, table in (("output", self.output), ("runs", self.runs)) if table]
 
     @property
     def sees(self) -> frozenset[str]:
@@ -137,8 +144,8 @@ class PredictionLogs(Construct):
     def _grants(self, model: str, log: Log) -> None:
         for member in sorted(log.readers | log.clear_readers):
             self._grant(model, log.table, f"reader-{member}", VIEWER, member)
-            if log.output:
-                self._grant(model, log.output, f"output-reader-{member}", VIEWER, member)
+            for what, table in log.results:
+                self._grant(model, table, f"{what}-reader-{member}", VIEWER, member)
         if log.input:
             for member in sorted(log.input_writers):
                 self._grant(model, log.input, f"fills-{member}", self._names.role(INPUT_WRITER), member)
@@ -148,11 +155,11 @@ class PredictionLogs(Construct):
                 self._grant(model, table, purpose, VIEWER, log.scorer, self._after)
 
     def add_writer(self, model: str, member: str, after: Iterable[ITerraformDependable] = ()) -> None:
-        """Let `member`, the identity of `model`, add rows to the model's log, and to its predictions."""
+        """Let `member`, the identity of `model`, add rows to the model's log, predictions and runs."""
         log = self._logs[model]
         self._grant(model, log.table, "writer", self._names.role(LOG_WRITER), member, after)
-        if log.output:
-            self._grant(model, log.output, "output-writer", self._names.role(LOG_WRITER), member, after)
+        for what, table in log.results:
+            self._grant(model, table, f"{what}-writer", self._names.role(LOG_WRITER), member, after)
 
     def _tags(
         self, scope: Construct, taxonomy: str, logs: Iterable[Log], observers: Iterable[str]

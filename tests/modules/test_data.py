@@ -17,6 +17,7 @@ from modelyard.tables import (
     TableError,
     batch_input,
     batch_output,
+    batch_runs,
     prediction_log,
 )
 from modelyard.tables.views import FLEET_VIEWS
@@ -145,6 +146,7 @@ def batch_tables(**changes: Any) -> Resources:
         {"model": "delay"},
         readers=frozenset({"group:r@example.com"}),
         output=batch_output(names.output_table, model.manifest.signature.prediction),
+        runs=batch_runs(names.runs_table),
         input=batch_input(model, names),
         input_writers=frozenset({"group:w@example.com"}),
         scorer="serviceAccount:m@p.iam.gserviceaccount.com",
@@ -177,12 +179,22 @@ def test_a_batch_model_reads_its_input_and_adds_to_its_log_and_predictions() -> 
             ("bigquery.dataViewer", "delay_predictions"),
             ("modelyardLogWriter", "delay"),
             ("modelyardLogWriter", "delay_predictions"),
+            ("modelyardLogWriter", "delay_runs"),
         },
-        "r": {("bigquery.dataViewer", "delay"), ("bigquery.dataViewer", "delay_predictions")},
+        "r": {
+            ("bigquery.dataViewer", "delay"),
+            ("bigquery.dataViewer", "delay_predictions"),
+            ("bigquery.dataViewer", "delay_runs"),
+        },
         "w": {("modelyardInputWriter", "delay_input")},
     }
     tables = made["google_bigquery_table"].values()
-    assert {table["table_id"] for table in tables} == {"delay", "delay_input", "delay_predictions"}
+    assert {table["table_id"] for table in tables} == {
+        "delay",
+        "delay_input",
+        "delay_predictions",
+        "delay_runs",
+    }
     assert all(table["lifecycle"]["prevent_destroy"] for table in tables)
 
 

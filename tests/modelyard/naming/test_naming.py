@@ -155,6 +155,7 @@ DEPLOYED_MODEL = {
     "log_table": "arrival_delay",
     "output_table": "arrival_delay_predictions",
     "predictions_topic": "arrival-delay-predictions",
+    "runs_table": "arrival_delay_runs",
     "service_account": "model-arrival-delay@example-flight-ops.iam.gserviceaccount.com",
     "service_account_id": "model-arrival-delay",
     "taxonomy": "modelyard-example-flight-ops_arrival-delay",

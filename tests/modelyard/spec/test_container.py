@@ -60,6 +60,7 @@ def test_a_batch_model_has_tables() -> None:
         "source": f"{dataset}.delay_input",
         "key": "row_id",
         "output": f"{dataset}.delay_predictions",
+        "runs": f"{dataset}.delay_runs",
         "shards": 2,
     }
     other = config(Pattern.BATCH, batch={"source": "stock.cars", "key": "vin"})["batch"]

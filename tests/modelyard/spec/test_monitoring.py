@@ -47,6 +47,7 @@ def test_a_batch_model_says_when_it_runs() -> None:
     team, _, _ = deployed(Pattern.BATCH, batch={"schedule": "0 5 * * *", "deadline": "2h"})
     (model,) = monitoring_config(team, NAMES.team("flights"))["models"]
     assert (model["schedule"], model["deadline"], model["label"]) == ("0 5 * * *", "2h", None)
+    assert model["runs_table"] == "example-flights.modelyard_dev_predictions.delay_runs"
 
 
 def test_a_team_speaks_of_itself_alone() -> None:
