@@ -66,7 +66,6 @@ class BigQueryWarehouse:
         from google.cloud import bigquery
 
         parse(ref)
-        key = hashlib.sha256(f"{ref}\n{checked_name(name)}".encode()).hexdigest()[:32]
         conformed = conform(ref, table, rows)
         if not conformed.num_rows:
             return
@@ -79,8 +78,7 @@ class BigQueryWarehouse:
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
             parquet_options=options,
         )
-        for attempt in range(_ATTEMPTS):
-            job_id = f"modelyard-{key}-{attempt}"
+        for job_id in _job_ids(ref, name):
             try:
                 try:
                     job = self.client.load_table_from_file(
@@ -96,6 +94,25 @@ class BigQueryWarehouse:
             except (GoogleAPICallError, RetryError) as error:
                 raise WarehouseError(f"{ref}: BigQuery does not take the rows: {_reason(error)}") from error
         raise WarehouseError(f"{ref}: BigQuery has failed to take the rows of {name} {_ATTEMPTS} times")
+
+    def has(self, ref: str, name: str) -> bool:
+        """Return whether the rows that were added under `name` are in the table; BigQuery knows for 180 days.
+
+        Raises:
+            WarehouseError: BigQuery does not answer.
+        """
+        from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
+
+        for job_id in _job_ids(ref, name):
+            try:
+                job = self.client.get_job(job_id, location=self._location)
+            except NotFound:
+                return False
+            except (GoogleAPICallError, RetryError) as error:
+                raise WarehouseError(f"{ref}: BigQuery does not answer: {_reason(error)}") from error
+            if job.state == "DONE" and not job.error_result:
+                return True
+        return False
 
     def query(
         self,
@@ -139,6 +156,12 @@ class BigQueryWarehouse:
             raise WarehouseError(f"BigQuery: {_reason(error)}") from error
         seconds = time.monotonic() - started
         return Result(in_bigquery_types(rows), Statistics(int(job.total_bytes_processed or 0), None, seconds))
+
+
+def _job_ids(ref: str, name: str) -> list[str]:
+    """Return the ids of the jobs that add rows under `name`: the next one where one has failed."""
+    key = hashlib.sha256(f"{parse(ref)}\n{checked_name(name)}".encode()).hexdigest()[:32]
+    return [f"modelyard-{key}-{attempt}" for attempt in range(_ATTEMPTS)]
 
 
 def _parquet(rows: "pa.Table") -> bytes:

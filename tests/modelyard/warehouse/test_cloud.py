@@ -37,9 +37,12 @@ def test_a_job_that_failed_is_followed_by_another(bigquery_client: Any) -> None:
         with pytest.raises(WarehouseError, match=r"BigQuery does not take the rows: .*Not found"):
             warehouse.append(ref, TABLE, ROWS, "first")
     create_table(bigquery_client, ref, TABLE)
+    assert not warehouse.has(ref, "first")
     warehouse.append(ref, TABLE, ROWS, "first")
     warehouse.append(ref, TABLE, ROWS, "first")
     assert count(warehouse, ref) == 1
+    assert warehouse.has(ref, "first")
+    assert not warehouse.has(ref, "second")
 
 
 def test_another_client_sees_the_job_of_the_first(bigquery_client: Any, bigquery_endpoint: str) -> None:
