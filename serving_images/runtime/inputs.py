@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from itertools import islice
 from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import quote
 
@@ -111,35 +112,42 @@ class Inputs:
         return Rows(values, None, not many)
 
     def check(
-        self, rows: Sequence[Any], *, pointer: str = "#/instances/"
+        self, rows: Sequence[Any], *, where: Callable[[int, str], str] | None = None
     ) -> tuple[list[Values], list[Flags] | None]:
         """Return values and flags of rows that are plain objects, as `parse` or a message gives them.
 
         Args:
             rows: objects, feature -> value.
-            pointer: where the list of rows stands, for messages.
+            where: pointer to a row's feature, or to the row where that is empty; default: in `instances`.
 
         Raises:
             InputError: with all faults, up to `FAULTS`.
         """
         if not rows:
-            raise InputError("invalid", [Fault(pointer.rstrip("/"), "holds no row; give one at least")])
+            raise InputError("invalid", [Fault("#/instances" if where is None else "#", "holds no row")])
         if len(rows) > self._max_rows:
-            raise InputError(
-                "too-large",
-                [
-                    Fault(
-                        pointer.rstrip("/"),
-                        f"holds {len(rows)} rows; at most {self._max_rows} are taken at once",
-                    )
-                ],
-            )
+            pointer = "#/instances" if where is None else "#"
+            said = f"holds {len(rows)} rows; at most {self._max_rows} are taken at once"
+            raise InputError("too-large", [Fault(pointer, said)])
         faults: list[Fault] = []
-        checked = [self._row(row, f"{pointer}{index}", faults) for index, row in enumerate(rows)]
+        point = where or _in_instances
+        checked = [self._row(row, index, point, faults) for index, row in enumerate(rows)]
         if faults:
             raise InputError("invalid", faults)
         flags = [flags for _, flags in checked]
         return [values for values, _ in checked], flags if any(flags) else None
+
+    def check_one(self, row: Any) -> tuple[Values, Flags]:
+        """Return values and flags of one row, a plain object that stands alone.
+
+        Raises:
+            InputError: with all faults, up to `FAULTS`.
+        """
+        faults: list[Fault] = []
+        values, flags = self._row(row, 0, _alone, faults)
+        if faults:
+            raise InputError("invalid", faults)
+        return values, flags
 
     def _look(self, document: Any) -> Rows:
         """Return the rows of a parsed request, looked at value by value."""
@@ -147,81 +155,70 @@ class Inputs:
             rows = document["instances"]
             others = [key for key in document if key != "instances"]
             if isinstance(document, _Twice):
-                _refuse("#/" + _escaped(document.key), "stands twice")
+                _refuse("#/" + escaped(document.key), "stands twice")
             if others:
-                _refuse("#/" + _escaped(others[0]), "is not taken beside 'instances'")
+                _refuse("#/" + escaped(others[0]), "is not taken beside 'instances'")
             if not isinstance(rows, list):
                 _refuse("#/instances", f"must be a list of objects, but is {_word(rows)}")
             return Rows(*self.check(rows), False)
-        faults: list[Fault] = []
-        values, flags = self._row(document, "#", faults)
-        if faults:
-            raise InputError("invalid", faults)
+        values, flags = self.check_one(document)
         return Rows([values], [flags] if flags else None, True)
 
-    def _row(self, row: Any, pointer: str, faults: list[Fault]) -> tuple[Values, Flags]:
+    def _row(
+        self, row: Any, index: int, where: Callable[[int, str], str], faults: list[Fault]
+    ) -> tuple[Values, Flags]:
         """Return values and flags of one object; append what is wrong with it to `faults`."""
         if len(faults) >= FAULTS:
             return (), _NO_FLAGS
         if not isinstance(row, dict):
-            faults.append(Fault(pointer, f"must be an object of features, but is {_word(row)}"))
+            faults.append(Fault(where(index, ""), f"must be an object of features, but is {_word(row)}"))
             return (), _NO_FLAGS
         if isinstance(row, _Twice):
-            faults.append(Fault(f"{pointer}/{_escaped(row.key)}", "stands twice"))
+            faults.append(Fault(where(index, row.key), "stands twice"))
         if not row.keys() <= self._known:
-            faults.extend(self._unknown(row, pointer))
+            faults.extend(Fault(where(index, key), said) for key, said in islice(self._unknown(row), FAULTS))
         values: list[Any] = []
         flags: list[str] = []
-        for index, feature in enumerate(self._features):
+        for place, feature in enumerate(self._features):
             value = row.get(feature.name)
             if value is None:
                 if feature.nullable:
                     flags.append(f"missing:{feature.name}")
-                elif feature.name in row:
-                    faults.append(
-                        Fault(f"{pointer}/{feature.name}", f"is null; it must be {_WANTED[feature.type]}")
-                    )
                 else:
-                    faults.append(
-                        Fault(f"{pointer}/{feature.name}", f"is missing; it must be {_WANTED[feature.type]}")
-                    )
+                    said = "is null" if feature.name in row else "is missing"
+                    said += f"; it must be {_WANTED[feature.type]}"
+                    faults.append(Fault(where(index, feature.name), said))
                 values.append(None)
                 continue
             try:
                 value = _READERS[feature.type](value)
-                flag, said = self._unusual(index, feature, value)
+                flag = self._unusual(place, feature, value)
             except _Unfit as error:
-                faults.append(Fault(f"{pointer}/{feature.name}", str(error)))
+                faults.append(Fault(where(index, feature.name), str(error)))
                 continue
             values.append(value)
             if flag and self._reject:
-                faults.append(Fault(f"{pointer}/{feature.name}", said))
+                faults.append(Fault(where(index, feature.name), _refusal(feature, value)))
             elif flag:
                 flags.append(flag)
         del faults[FAULTS:]
         return tuple(values), tuple(flags)
 
-    def _unusual(self, index: int, feature: Feature, value: Any) -> tuple[str, str]:
-        """Return the flag and the message of a value that training did not see; empty for one that it did."""
+    def _unusual(self, place: int, feature: Feature, value: Any) -> str:
+        """Return the flag of a value that training did not see; empty for one that it did."""
         if feature.range and feature.type in NUMBERS:
             low, high = feature.range
-            if not low <= value <= high:
-                return (
-                    f"out_of_range:{feature.name}",
-                    f"{value:g} is out of range; training saw {low:g} to {high:g}",
-                )
-        if feature.categories and value not in self._categories[index]:
-            near = get_close_matches(value, feature.categories, 1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            return f"unknown_category:{feature.name}", f"{_shown(value)} was not in training{hint}"
-        return "", ""
+            return "" if low <= value <= high else f"out_of_range:{feature.name}"
+        if feature.categories and value not in self._categories[place]:
+            return f"unknown_category:{feature.name}"
+        return ""
 
-    def _unknown(self, row: dict[str, Any], pointer: str) -> Iterator[Fault]:
+    def _unknown(self, row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for key in row:
             if key not in self._known:
                 near = get_close_matches(key[:128], self._names, 1)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
-                yield Fault(f"{pointer}/{_escaped(key)}", f"is no feature of this model{hint}")
+                yield key, f"is no feature of this model{hint}"
 
     def _missing(self, row: Values) -> Flags:
         return tuple(f"missing:{name}" for name, value in zip(self._names, row, strict=True) if value is None)
@@ -369,6 +366,15 @@ _WANTED = {
 }
 
 
+def _refusal(feature: Feature, value: Any) -> str:
+    """Say why a value that training did not see is refused."""
+    if feature.range:
+        low, high = feature.range
+        return f"{value:g} is out of range; training saw {low:g} to {high:g}"
+    near = get_close_matches(value[:64], feature.categories or (), 1)
+    return f"{_shown(value)} was not in training" + (f"; did you mean '{near[0]}'?" if near else "")
+
+
 def _refuse(pointer: str, detail: str) -> NoReturn:
     raise InputError("invalid", [Fault(pointer, detail)])
 
@@ -392,7 +398,15 @@ def _shown(text: str) -> str:
     return ascii(text if len(text) <= 40 else text[:40] + "...")
 
 
-def _escaped(key: str) -> str:
+def _in_instances(row: int, name: str) -> str:
+    return f"#/instances/{row}/{escaped(name)}" if name else f"#/instances/{row}"
+
+
+def _alone(row: int, name: str) -> str:
+    return f"#/{escaped(name)}" if name else "#"
+
+
+def escaped(key: str) -> str:
     """Return `key` as part of a JSON pointer in a URI fragment."""
     part = key if len(key) <= 128 else key[:128] + "..."
     return quote(part.replace("~", "~0").replace("/", "~1"), safe="", errors="replace")

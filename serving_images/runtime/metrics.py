@@ -28,8 +28,9 @@ class VersionMetrics:
         self.seconds = 0.0
         self._buckets = [0] * (len(BUCKETS) + 1)
 
-    def answered(self, code: str, seconds: float, rows: int = 0) -> None:
+    def answered(self, code: str | int, seconds: float, rows: int = 0) -> None:
         """Count a request that was answered with `code` after `seconds`, with predictions for `rows` rows."""
+        code = str(code)
         self.requests[code] = self.requests.get(code, 0) + 1
         self.predictions += rows
         self.seconds += seconds
@@ -68,6 +69,11 @@ class Metrics:
             labels = {"team": team, "model": model, "version": str(version)}
             self._versions[key] = VersionMetrics(labels, self._codes)
         return self._versions[key]
+
+    def keep(self, versions: Iterable[tuple[str, str, str]]) -> None:
+        """Export no other than these versions, (team, model, version), any more."""
+        kept = set(versions)
+        self._versions = {key: each for key, each in self._versions.items() if key in kept}
 
     def add(self, name: str, kind: str, meaning: str, samples: Callable[[], Iterable[Sample]]) -> None:
         """Export another family; `samples` is asked at each collection for suffix, labels and value."""
