@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from modelyard.tables import Table
 from modelyard.warehouse.errors import WarehouseError
+from modelyard.warehouse.names import reference
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
 
 Days = tuple[date, date]
 
-__all__ = ["Days", "Result", "Statistics", "Warehouse", "WarehouseError", "bigquery", "find_root", "local"]
+__all__ = [
+    "Days",
+    "Result",
+    "Statistics",
+    "Warehouse",
+    "WarehouseError",
+    "bigquery",
+    "find_root",
+    "local",
+    "reference",
+]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from modelyard.warehouse.errors import WarehouseError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from modelyard.naming import Names
+
 _PART = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _REF = re.compile(rf"({_PART})\.({_PART})\.([A-Za-z0-9_][A-Za-z0-9_-]*)")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]{0,199}")
@@ -23,6 +25,11 @@ class Ref(NamedTuple):
 
     def __str__(self) -> str:
         return ".".join(self)
+
+
+def reference(names: "Names", table: Table) -> str:
+    """Return the reference of a table that all teams share, in the environment's project."""
+    return f"{names.project}.{names.dataset(table.dataset)}.{table.name}"
 
 
 def parse(ref: str) -> Ref:
