@@ -78,12 +78,12 @@ def segments(folder: Path, ending: str = CLOSED) -> list[SegmentFile]:
     return sorted(found)
 
 
-def size(folder: Path) -> int:
-    """Return the bytes of all segments."""
+def size(folder: Path, ending: str = "") -> int:
+    """Return the bytes of all segments, or of one ending; an open one has bytes reserved, not written."""
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _NAME.fullmatch(entry.name):
+            if _NAME.fullmatch(entry.name) and entry.name.endswith(ending):
                 try:
                     total += entry.stat().st_size
                 except FileNotFoundError:

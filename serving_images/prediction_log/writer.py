@@ -1,6 +1,7 @@
 """The writer: a thread that makes groups of entries durable, one write and one fdatasync per group."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -204,7 +205,7 @@ class Writer:
             before += rows
         data = b"".join(parts)
         self._make_sure_of_room(len(data))
-        _write(segment.file, data)
+        _write(segment.file, data, segment.bytes)
         os.fdatasync(segment.file)
         segment.bytes += len(data)
         self._size += len(data)
@@ -217,7 +218,7 @@ class Writer:
         if self._size + needed <= self._max_bytes:
             return
         if time.monotonic() - self._sized_at > _RETRY_SECONDS / 2:
-            self._size = folders.size(self._folder)
+            self._size = folders.size(self._folder, folders.CLOSED) + (self._open.bytes if self._open else 0)
             self._sized_at = time.monotonic()
         if self._size + needed > self._max_bytes:
             raise NoRoomError(
@@ -230,13 +231,14 @@ class Writer:
         schemas = [(stream.key, stream.schema) for stream in self.streams]
         name = folders.name(self._sequence + 1, now, self._identity)
         path = self._folder / (name + folders.OPEN)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         segment = _Open(path, schemas, file, now)
         data = segments.beginning(segment.marker, schemas)
         try:
             self._make_sure_of_room(len(data))
-            _write(file, data)
-            os.fdatasync(file)
+            _write(file, data, 0)
+            _reserve(file, min(self._segment_bytes, self._max_bytes - self._size))
+            os.fsync(file)
             folders.sync(self._folder)
         except OSError:
             os.close(file)
@@ -269,7 +271,9 @@ class Writer:
         try:
             if segment.count:
                 try:
-                    _write(segment.file, segments.ending(segment.marker, segment.rows))
+                    end = segments.ending(segment.marker, segment.rows)
+                    _write(segment.file, end, segment.bytes)
+                    os.ftruncate(segment.file, segment.bytes + len(end))
                     os.fdatasync(segment.file)
                 except OSError as error:
                     self._report(error)  # its rows are durable; only its end is missing
@@ -316,7 +320,19 @@ def tell(group: list[Item], written: bool) -> None:
             _LOGGER.exception("what waited for an entry failed")
 
 
-def _write(file: int, data: bytes) -> None:
+def _write(file: int, data: bytes, offset: int) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(file, view) :]
+        written = os.pwrite(file, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def _reserve(file: int, size: int) -> None:
+    """Give the file its size beforehand where there is room, so that fdatasync need not record a new one.
+
+    On ext4 a size that changes goes through the journal, behind what all others write: 4 ms instead of 0.2.
+    """
+    if size > os.fstat(file).st_size:
+        with contextlib.suppress(OSError):
+            os.posix_fallocate(file, 0, size)
