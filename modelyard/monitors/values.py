@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from modelyard.monitors.alert import Family
-from modelyard.monitors.promql import MONITOR_VALUE, hold, series
+from modelyard.monitors.promql import MONITOR_EXPLAINED, MONITOR_VALUE, hold, series
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Value:
     meaning: str
     labels: tuple[str, ...] = ("version",)
     pushed: bool = False
+
+    def explained(self, window_seconds: int, **labels: str | tuple[str, ...]) -> str:
+        """Return PromQL of whether the value needs no alert of its own: 1, else 0."""
+        chosen = {**labels, "family": self.family.value, "metric": self.metric}
+        return f"last_over_time({series(MONITOR_EXPLAINED, hold(window_seconds), **chosen)})"
 
     def last(self, window_seconds: int, **labels: str | tuple[str, ...]) -> str:
         """Return PromQL of the value that is in force, of a metric that is computed per `window_seconds`."""
@@ -67,6 +72,7 @@ LATENCIES = {
     for name in ("p50", "p95", "p99")
 }
 ERROR_SHARE = Value(Family.LATENCY, "error_share", "share", "Rows of the log without a prediction.")
+LATENCY_ROWS = Value(Family.LATENCY, "rows", "rows", "Rows of the window.", labels=())
 VOLUME_RATIO = Value(
     Family.USAGE,
     "volume_ratio",
@@ -76,7 +82,12 @@ VOLUME_RATIO = Value(
     pushed=True,
 )
 VOLUME_RISE = Value(
-    Family.USAGE, "volume_rise", "share", "The same, compared with what would be far too many.", labels=()
+    Family.USAGE,
+    "volume_rise",
+    "share",
+    "The same, compared with what would be far too many.",
+    labels=(),
+    pushed=True,
 )
 SILENCE = Value(
     Family.USAGE,
@@ -84,6 +95,7 @@ SILENCE = Value(
     "predictions",
     "Predictions that were to be expected since the last one.",
     labels=(),
+    pushed=True,
 )
 PREDICTIONS = Value(Family.USAGE, "predictions", "predictions", "Predictions of the window.", labels=())
 CALLERS = Value(Family.USAGE, "callers", "callers", "Distinct callers of the window.", labels=())
@@ -110,7 +122,11 @@ FEATURE_AGE = Value(
 COMPLETENESS = Value(Family.QUALITY, "completeness", "share", "Values present, of all features.")
 ACCURACY = Value(Family.QUALITY, "accuracy", "share", "Values neither mistyped nor out of range, of all.")
 SCHEMA_CHANGES = Value(
-    Family.QUALITY, "schema_changes", "features", "Features of the signature that no row has a value of."
+    Family.QUALITY,
+    "schema_changes",
+    "features",
+    "Features of the signature that no row has a value of.",
+    pushed=True,
 )
 CONSTANT = Value(
     Family.QUALITY,
@@ -118,6 +134,7 @@ CONSTANT = Value(
     "1 or 0",
     "1 where a feature has the same value in all rows. Judged where it varied in training and lately.",
     _FEATURE,
+    pushed=True,
 )
 REPEATED_IDS = Value(
     Family.QUALITY,
@@ -132,6 +149,7 @@ DUPLICATE_SHARE = Value(
     "share",
     "Rows that repeat all inputs of another of the same hour and version.",
     labels=(),
+    pushed=True,
 )
 NEWEST_AGE = Value(
     Family.QUALITY, "newest_age", "s", "Time from the newest row to the end of the window.", labels=()
@@ -192,6 +210,7 @@ ESTIMATED_LOSS = Value(
     "estimated_loss",
     "share",
     "The same as `loss`, estimated from the inputs before labels arrive.",
+    pushed=True,
 )
 SEGMENT_LOSS = Value(
     Family.PERFORMANCE,
@@ -239,6 +258,7 @@ VALUES = (
     DURATION,
     *LATENCIES.values(),
     ERROR_SHARE,
+    LATENCY_ROWS,
     VOLUME_RATIO,
     VOLUME_RISE,
     SILENCE,

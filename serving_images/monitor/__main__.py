@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--at", type=_time, help="as if it were this time, such as 2026-03-01T06:05:00Z")
     command.add_argument("--team", help="of this team alone")
     command.add_argument("--again", action="store_true", help="also what was measured this hour")
+    command.add_argument("--since", type=_time, help="all windows that end after it and were not measured")
     command.add_argument("--run-id", help="id of the run; repeated, it writes nothing twice")
     command.add_argument(
         "--environment",
@@ -80,7 +81,8 @@ def _in_cloud(options: argparse.Namespace) -> Report:
         Pusher(project),
         at,
         team=options.team,
-        again=options.again,
+        again=options.again or options.since is not None,
+        since=options.since,
         run_id=options.run_id,
     )
 
@@ -98,7 +100,8 @@ def _locally(options: argparse.Namespace) -> Report:
         TextFile(options.series or root.parent / "monitor.prom"),
         at,
         team=options.team,
-        again=options.again,
+        again=options.again or options.since is not None,
+        since=options.since,
         run_id=options.run_id,
         now=lambda: at if options.at else datetime.now(UTC),
     )

@@ -54,6 +54,7 @@ def run(
     *,
     team: str | None = None,
     again: bool = False,
+    since: datetime | None = None,
     run_id: str | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Report:
@@ -69,6 +70,7 @@ def run(
         at: time of the run, UTC.
         team: measure this team alone.
         again: measure also what was measured this hour.
+        since: measure all windows that end after it and were not measured.
         run_id: id of the run; a run repeated under its id writes nothing twice.
         now: clock of what is written down.
     """
@@ -83,7 +85,14 @@ def run(
     for model in due:
         key = (model.team, model.model)
         found = measure(
-            warehouse, model, known[key], settled, report.run_id, log=source.logs.get(key), now=now
+            warehouse,
+            model,
+            known[key],
+            settled,
+            report.run_id,
+            since=since,
+            log=source.logs.get(key),
+            now=now,
         )
         report.measured[key] = found
         failed = [run for run in found.runs if run.error]
@@ -117,7 +126,7 @@ def points_of(model: Watched, found: Measurement, at: datetime) -> Iterator[Poin
     newest: dict[tuple[str, ...], Point] = {}
     for value in sorted(found.values, key=lambda value: value.span[1]):
         measured = value.measured
-        if not measured.metric.pushed or measured.value is None or not found.is_latest(value):
+        if not measured.metric.pushed or measured.value is None or not value.latest:
             continue
         labels = {"family": measured.metric.family.value, "metric": measured.metric.metric} | _of(model)
         if measured.version is not None:

@@ -96,17 +96,18 @@ def columns(manifest: Manifest, features: Sequence[Feature]) -> Columns:
     select, names, places = [], {}, {}
     for index, feature in enumerate(features):
         names[feature.name] = f"f{index}"
-        select.append(f"{_clean(f'features.{sql.name(feature.name)}', feature.type)} AS f{index}")
+        select.append(f"{cleaned(f'features.{sql.name(feature.name)}', feature.type)} AS f{index}")
         if feature.type is FeatureType.STRING and (known := _counted(manifest, feature)):
             places[feature.name] = f"k{index}"
             select.append(f"{_place(f'features.{sql.name(feature.name)}', known)} AS k{index}")
     names[PREDICTION], names[LATENCY] = "p", "l"
-    select.append(f"{_clean('prediction', manifest.signature.prediction.type)} AS p")
+    select.append(f"{cleaned('prediction', manifest.signature.prediction.type)} AS p")
     select.append("latency_ms AS l")
     return Columns(tuple(select), names, places)
 
 
-def _clean(column: str, kind: FeatureType) -> str:
+def cleaned(column: str, kind: FeatureType) -> str:
+    """Return a column whose NaN is null."""
     if kind is FeatureType.FLOAT64:
         return f"IF(IS_NAN({column}), NULL, {column})"
     return column
@@ -202,7 +203,7 @@ def of_feature(
     elif feature.type is FeatureType.TIMESTAMP:
         yield Figure(item, "age", f"SUM(TIMESTAMP_DIFF(time, {column}, SECOND))")
     if baseline:
-        yield from _bins(item, column, feature.type, baseline, prepared.places.get(item))
+        yield from of_bins(item, column, feature.type, baseline, prepared.places.get(item))
 
 
 def of_prediction(manifest: Manifest, names: dict[str, str]) -> Iterator[Figure]:
@@ -212,18 +213,19 @@ def of_prediction(manifest: Manifest, names: dict[str, str]) -> Iterator[Figure]
     if kind.numeric:
         yield from _extremes(PREDICTION, column)
         yield from _moments(PREDICTION, column, manifest.baselines.prediction)
-    yield from _bins(PREDICTION, column, kind, manifest.baselines.prediction)
+    yield from of_bins(PREDICTION, column, kind, manifest.baselines.prediction)
     if manifest.task is Task.CLASSIFICATION and kind is FeatureType.FLOAT64:
         edges = [place / SCORES for place in range(1, SCORES)]
         yield from _up_to(PREDICTION, column, edges, "score")
-    if isinstance(manifest.baselines.error, LossTree) and _asked(manifest.baselines.error) <= names.keys():
+    if isinstance(manifest.baselines.error, LossTree) and asked(manifest.baselines.error) <= names.keys():
         tree = manifest.baselines.error
         for measure in ("absolute", "squared"):
             yield Figure(ESTIMATE, measure, f"SUM({loss(manifest, tree, names, measure)})")
         yield Figure(ESTIMATE, "present", f"COUNT({column})")
 
 
-def _asked(tree: LossTree) -> set[str]:
+def asked(tree: LossTree) -> set[str]:
+    """Return the features that a tree asks."""
     return {node.feature for node in tree.nodes if node.feature}
 
 
@@ -247,19 +249,19 @@ def loss(manifest: Manifest, tree: LossTree, names: dict[str, str], measure: str
         node = tree.nodes[index]
         if node.feature is None or node.threshold is None or node.left is None or node.right is None:
             return sql.number(getattr(node, f"{measure}_error"))
-        asked = value(node.feature)
-        goes_left = f"{asked} <= {sql.number(node.threshold)}"
+        held = value(node.feature)
+        goes_left = f"{held} <= {sql.number(node.threshold)}"
         if node.missing_left:
-            goes_left = f"({goes_left} OR {_absent(node.feature, names, features, asked)})"
+            goes_left = f"({goes_left} OR {_absent(node.feature, names, features, held)})"
         return f"CASE WHEN {goes_left} THEN {branch(node.left)} ELSE {branch(node.right)} END"
 
     return f"IF({names[PREDICTION]} IS NULL, NULL, {branch(0)})"
 
 
-def _absent(item: str, names: dict[str, str], features: dict[str, Feature], asked: str) -> str:
+def _absent(item: str, names: dict[str, str], features: dict[str, Feature], held: str) -> str:
     # A boolean's value is never null, its column may be.
     boolean = item in features and features[item].type is FeatureType.BOOL
-    return f"{names[item] if boolean else asked} IS NULL"
+    return f"{names[item] if boolean else held} IS NULL"
 
 
 def _extremes(item: str, column: str) -> Iterator[Figure]:
@@ -277,9 +279,10 @@ def _moments(item: str, column: str, baseline: Baseline | None) -> Iterator[Figu
         yield Figure(item, "squares", f"SUM({bounded} * {bounded})")
 
 
-def _bins(
+def of_bins(
     item: str, column: str, kind: FeatureType, baseline: Baseline, place: str | None = None
 ) -> Iterator[Figure]:
+    """Yield the counts of an item's bins; of a text, `place` is the column of its place among them."""
     bins = histogram(baseline)
     if bins.edges is not None:
         yield from _up_to(item, column, bins.edges)

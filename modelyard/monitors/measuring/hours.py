@@ -130,7 +130,7 @@ def count(reader: Reader, manifests: Manifests, hours: HourCounts) -> None:
     A day is counted by one statement, its hours from the first to the last that changed, and kept whole or
     not at all.
     """
-    for (version, _), keys in _by_day(hours).items():
+    for (version, _), keys in by_day(hours).items():
         first, last = min(keys)[0], max(keys)[0]
         span = (first, last + HOUR)
         seen = {hour: hours[hour, version] for hour, _ in keys}
@@ -141,7 +141,8 @@ def count(reader: Reader, manifests: Manifests, hours: HourCounts) -> None:
         reader.cost.rows += sum(seen.values())
 
 
-def _by_day(hours: HourCounts) -> dict[tuple[int, date], list[tuple[datetime, int]]]:
+def by_day(hours: HourCounts) -> dict[tuple[int, date], list[tuple[datetime, int]]]:
+    """Return the hours of each version and day, in order."""
     found: dict[tuple[int, date], list[tuple[datetime, int]]] = {}
     for hour, version in sorted(hours):
         found.setdefault((version, hour.astimezone(UTC).date()), []).append((hour, version))
@@ -186,19 +187,21 @@ def _keep(reader: Reader, version: int, seen: Mapping[datetime, int], figures: C
         values = [*figures.get(hour, []), (Figure(ROWS, "seen", ""), float(held))]
         if hour not in figures:
             values.append((Figure(ROWS, "rows", ""), float(held)))
-        rows += [_row(reader, LOG, hour, version, figure, value) for figure, value in values]
+        rows += [row(reader, LOG, hour, version, figure, value) for figure, value in values]
     ref = reader.model.table("window_counts")
-    reader.append(WINDOW_COUNTS, ref, rows, _name(reader, LOG, version, seen))
+    reader.append(WINDOW_COUNTS, ref, rows, addition(reader, LOG, version, seen))
 
 
-def _name(reader: Reader, part: str, version: int, seen: Mapping[datetime, int]) -> str:
+def addition(reader: Reader, part: str, version: int, seen: Mapping[datetime, int]) -> str:
+    """Return the name under which a counting of hours is kept."""
     model = reader.model
     return f"{model.team}-{model.model}-{name_of(part, version, sorted(seen.items()), reader.run_id)}"
 
 
-def _row(
+def row(
     reader: Reader, part: str, hour: datetime, version: int, figure: Figure, value: float
 ) -> dict[str, Any]:
+    """Return a figure of an hour as a row of `window_counts`."""
     return {
         "hour": hour,
         "team": reader.model.team,
@@ -238,7 +241,7 @@ def _keep_usage(reader: Reader, version: int, seen: Mapping[datetime, int], span
         for row in reader.rows(statement, parameters, reader.log_tables, span)
         if row["hour"] in seen
     ]
-    reader.append(PREDICTION_USAGE, model.usage_table, rows, _name(reader, "usage", version, seen))
+    reader.append(PREDICTION_USAGE, model.usage_table, rows, addition(reader, "usage", version, seen))
 
 
 class Figures:

@@ -9,6 +9,7 @@ from modelyard.monitors.measuring.measured import Measured, Window
 
 def measure(window: Window) -> Iterator[Measured]:
     """Yield the quantiles of the response time and the share of failed rows, per version."""
+    yield Measured(values.LATENCY_ROWS, window.rows, window.rows)
     for version in window.versions():
         figures = window.figures[version]
         rows = figures.rows

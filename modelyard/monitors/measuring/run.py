@@ -6,11 +6,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from modelyard.monitors import values
 from modelyard.monitors.alert import Family
-from modelyard.monitors.measuring import drift, hours, latency, quality, sql, usage, windows
+from modelyard.monitors.measuring import (
+    drift,
+    hours,
+    labels,
+    latency,
+    performance,
+    quality,
+    sql,
+    usage,
+    windows,
+)
 from modelyard.monitors.measuring.hours import Cost, Figures, HourCounts, Reader, Span
 from modelyard.monitors.measuring.measured import Measured, Past, Window
 from modelyard.monitors.measuring.watched import DAY, HOUR, Manifests, Watched
+from modelyard.monitors.values import Value
 from modelyard.tables import METRIC_VALUES, MONITOR_RUNS, Table
 from modelyard.warehouse import Warehouse
 
@@ -20,13 +32,32 @@ HISTORY = timedelta(days=29)
 LATE = DAY
 # A job that stood still measures the windows it missed, up to so long ago.
 MISSED = timedelta(days=2)
+# Values whose earlier windows later ones are compared with.
+REMEMBERED = (values.FEATURE_PSI, values.PREDICTION_PSI, values.CONSTANT, values.LABEL_COVERAGE)
 Measure = Callable[[Window], Iterator[Measured]]
-FAMILIES: Mapping[Family, Measure] = {
-    Family.LATENCY: latency.measure,
-    Family.USAGE: usage.measure,
-    Family.QUALITY: quality.measure,
-    Family.DRIFT: drift.measure,
-}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One way to measure the windows of a family."""
+
+    family: Family
+    of_window: Measure
+    marker: Value
+    """A value that every window has that was measured so."""
+    on_labels: bool = False
+    """Whether it waits for labels: then windows are due once the labels' delay has passed."""
+
+
+STEPS = (
+    Step(Family.LATENCY, latency.measure, values.LATENCY_ROWS),
+    Step(Family.USAGE, usage.measure, values.PREDICTIONS),
+    Step(Family.QUALITY, quality.measure, values.QUALITY_ROWS),
+    Step(Family.DRIFT, drift.measure, values.DRIFT_ROWS),
+    Step(Family.PERFORMANCE, performance.estimate, values.PERFORMANCE_ROWS),
+    Step(Family.PERFORMANCE, performance.measure, values.LABEL_COVERAGE, on_labels=True),
+)
+FAMILIES = tuple(dict.fromkeys(step.family for step in STEPS))
 
 
 @dataclass(frozen=True)
@@ -35,6 +66,8 @@ class WindowValue:
 
     span: Span
     measured: Measured
+    latest: bool = True
+    """Whether the window is the newest of its family that is over."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +90,6 @@ class Measurement:
 
     values: list[WindowValue] = field(default_factory=list)
     runs: list[FamilyRun] = field(default_factory=list)
-    latest: dict[Family, datetime] = field(default_factory=dict)
-    """The end of each family's newest window that is over."""
-
-    def is_latest(self, value: WindowValue) -> bool:
-        """Return whether a value is of its family's newest window, not of an earlier one measured again."""
-        return value.span[1] == self.latest.get(value.measured.metric.family)
 
     @property
     def succeeded(self) -> bool:
@@ -77,6 +104,7 @@ def measure(
     at: datetime,
     run_id: str,
     *,
+    since: datetime | None = None,
     log: Table | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Measurement:
@@ -92,6 +120,8 @@ def measure(
         manifests: of each version that the log may hold; rows of others are only counted.
         at: the run's time, UTC; what ended before it is measured.
         run_id: of the run: running it again under the same id adds nothing.
+        since: measure all windows that end after it and were not measured, however long ago; default: those
+            of the last two days.
         log: definition of the prediction log, if it may not exist yet or lack columns.
         now: clock of `computed` and of the runs.
     """
@@ -99,30 +129,32 @@ def measure(
     reader = Reader(warehouse, model, run_id, now(), Cost(), log)
     started = now()
     try:
-        fresh = count(reader, manifests, at)
+        fresh = count(reader, manifests, at, since)
     except Exception as error:
         for family in FAMILIES:
             if model.enabled(family):
                 result.runs.append(FamilyRun(family, started, now(), _said(error)))
         keep(reader, result)
         return result
-    context = Context(reader, manifests, at, fresh)
-    for family, of_window in FAMILIES.items():
+    context = Context(reader, manifests, at, since or at - MISSED, fresh)
+    for family in FAMILIES:
         if model.enabled(family):
-            _measure_family(context, family, of_window, result, now)
+            steps = [step for step in STEPS if step.family is family]
+            _measure_family(context, family, steps, result, now)
     keep(reader, result)
     return result
 
 
-def count(reader: Reader, manifests: Manifests, at: datetime) -> HourCounts:
+def count(reader: Reader, manifests: Manifests, at: datetime, since: datetime | None = None) -> HourCounts:
     """Count the hours of the log that changed since they were counted last, and return them."""
     end = windows.floor(at, HOUR)
-    known = hours.counted(reader, (end - HISTORY, end))
-    start = end - _reach(reader.model)
+    reach = _reach(reader.model)
+    furthest = min(end - HISTORY, since - reach if since else end)
+    known = hours.counted(reader, (furthest, end))
     latest = max((hour for hour, _ in known), default=None)
     # The first time, all of the history; after a pause, from the hour where it began.
-    start = end - HISTORY if latest is None else min(start, latest)
-    start = windows.floor(max(start, end - HISTORY), DAY)
+    start = furthest if latest is None or since else max(min(end - reach, latest), furthest)
+    start = windows.floor(start, DAY)
     fresh = hours.changed(hours.in_log(reader, (start, end)), known)
     hours.count(reader, manifests, fresh)
     return fresh
@@ -130,12 +162,8 @@ def count(reader: Reader, manifests: Manifests, at: datetime) -> HourCounts:
 
 def _reach(model: Watched) -> timedelta:
     """Return how far back rows may still change a window that is in force."""
-    longest = (
-        max(model.window(family) for family in FAMILIES if model.enabled(family))
-        if any(model.enabled(family) for family in FAMILIES)
-        else HOUR
-    )
-    return longest + LATE
+    lengths = [model.window(family) for family in FAMILIES if model.enabled(family)]
+    return max(lengths, default=HOUR) + LATE
 
 
 @dataclass
@@ -145,11 +173,13 @@ class Context:
     reader: Reader
     manifests: Manifests
     at: datetime
+    since: datetime
+    """Windows that end before it are measured again if their hours changed, but not for the first time."""
     fresh: HourCounts
     _merged: dict[Span, Mapping[int, Figures]] = field(default_factory=dict)
     _hourly: dict[datetime, dict[str, float]] | None = None
     _past: Past | None = None
-    _known: dict[str, set[Span]] | None = None
+    _known: dict[tuple[str, str], set[Span]] | None = None
 
     def window(self, span: Span) -> Window:
         """Return a window with all that its measures need; each is read once."""
@@ -164,12 +194,17 @@ class Context:
             self.past,
         )
 
+    def forget(self) -> None:
+        """Forget the merged windows, since hours were counted again."""
+        self._merged.clear()
+
     @property
     def hourly(self) -> dict[datetime, dict[str, float]]:
         """Whole rows by hour, of the last weeks."""
         if self._hourly is None:
             end = windows.floor(self.at, HOUR)
-            self._hourly = hours.hourly(self.reader, (end - HISTORY - MISSED - DAY, end))
+            first = min(self.since, end - MISSED) - HISTORY - DAY
+            self._hourly = hours.hourly(self.reader, (first, end))
         return self._hourly
 
     @property
@@ -180,21 +215,21 @@ class Context:
         assert self._past is not None
         return self._past
 
-    def due(self, family: Family) -> list[Span]:
-        """Return the windows of `family` that no run has measured, or whose hours have changed since."""
-        length = self.reader.model.window(family)
+    def due(self, step: Step, fresh: HourCounts) -> list[Span]:
+        """Return the windows of `step` that no run has measured, or that hold one of the hours `fresh`."""
+        model = self.reader.model
+        length = model.window(step.family)
         if self._known is None:
             self._read_past()
         assert self._known is not None
-        known = self._known.get(family, set())
-        changed = {hour for hour, _ in self.fresh}
-        first = min(changed, default=self.at)
-        after = self.at - max(MISSED, min(self.at - first, length + LATE))
+        known = self._known.get((step.family, step.marker.metric), set())
+        waits = model.delay if step.on_labels else timedelta()
+        until, since, changed = self.at - waits, self.since - waits, {hour for hour, _ in fresh}
         begun = self._begun()
         return [
             span
-            for span in windows.ending(length, after, self.at)
-            if span[1] > begun and (span not in known or windows.touched(span, changed))
+            for span in windows.ending(length, min(since, until - length - LATE), until)
+            if span[1] > begun and (windows.touched(span, changed) if span in known else span[1] > since)
         ]
 
     def _begun(self) -> datetime:
@@ -204,19 +239,23 @@ class Context:
     def _read_past(self) -> None:
         model, end = self.reader.model, windows.floor(self.at, HOUR)
         ref = model.table("metric_values")
+        needed = (*REMEMBERED, *(step.marker for step in STEPS))
+        listed = ", ".join(sorted({sql.text(value.metric) for value in needed}))
         statement = f"""
 SELECT family, metric, version, feature, window_start, window_end, value FROM {sql.table(ref)}
 WHERE team = @team AND model = @model AND window_end >= @start AND window_end <= @end
-  AND metric IN ('psi', 'prediction_psi', 'constant', 'rows', 'predictions', 'error_share')
+  AND metric IN ({listed})
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY window_start, window_end, version, family, metric, feature ORDER BY computed DESC, run_id DESC
 ) = 1"""
-        span = (end - HISTORY - MISSED, end + HOUR)
+        waits = model.delay + model.window(Family.PERFORMANCE)
+        span = (min(self.since, end - MISSED) - max(HISTORY, waits + LATE), end + HOUR)
         parameters = {"team": model.team, "model": model.model, "start": span[0], "end": span[1]}
         past: dict[tuple[str, int | None, str | None], dict[datetime, float]] = {}
-        known: dict[str, set[Span]] = {}
+        known: dict[tuple[str, str], set[Span]] = {}
         for row in self.reader.rows(statement, parameters, {ref: METRIC_VALUES}, span):
-            known.setdefault(row["family"], set()).add((row["window_start"], row["window_end"]))
+            window = (row["window_start"], row["window_end"])
+            known.setdefault((row["family"], row["metric"]), set()).add(window)
             if row["value"] is not None:
                 key = (row["metric"], row["version"], row["feature"])
                 past.setdefault(key, {})[row["window_end"]] = row["value"]
@@ -226,27 +265,43 @@ QUALIFY ROW_NUMBER() OVER (
 def _measure_family(
     context: Context,
     family: Family,
-    of_window: Measure,
+    steps: Sequence[Step],
     result: Measurement,
     now: Callable[[], datetime],
 ) -> None:
     started, cost = now(), context.reader.cost
     error: str | None = None
     found: list[WindowValue] = []
-    due: list[Span] = []
-    length = context.reader.model.window(family)
-    result.latest[family] = windows.floor(context.at, windows.step(length))
-    try:
-        due = context.due(family)
-        for span in due:
-            found += [WindowValue(span, measured) for measured in of_window(context.window(span))]
-    except Exception as failure:
-        error, found = _said(failure), []
+    for step in steps:
+        try:
+            found += _measure_windows(context, step)
+        except Exception as failure:
+            error = _said(failure)
     result.values += found
-    whole = (min(start for start, _ in due), max(end for _, end in due)) if due else None
+    spans = [value.span for value in found]
+    whole = (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
     result.runs.append(FamilyRun(family, started, now(), error, whole, cost.rows, cost.bytes))
     # The first family's run tells what counting cost; the others, what they read themselves.
     cost.rows = cost.bytes = 0
+
+
+def _measure_windows(context: Context, step: Step) -> list[WindowValue]:
+    model, until, fresh = context.reader.model, context.at, context.fresh
+    length = model.window(step.family)
+    if step.on_labels:
+        if model.label is None:
+            return []
+        until -= model.delay
+        first = min(context.since - model.delay, until) - length - LATE
+        span = (windows.floor(first, DAY), windows.floor(until, HOUR))
+        fresh = labels.count(context.reader, context.manifests, model.label, span)
+        context.forget()
+    newest = windows.floor(until, windows.step(length))
+    return [
+        WindowValue(span, measured, span[1] == newest)
+        for span in context.due(step, fresh)
+        for measured in step.of_window(context.window(span))
+    ]
 
 
 def _said(error: Exception) -> str:
