@@ -23,8 +23,8 @@ alarmed) or Outcome.REFUSED (STOP_SERVING: answer 503 and no prediction). It alw
 `log.add(key, schema)` brings a version loaded later. `log.counts()` are the totals, `log.counts_by_key()`
 those of each key; both are cheap enough for every scrape.
 
-In a worker with threads: `log.append_sync(key, entry, n)` returns the outcome, once durable. Any thread may call
-it. `log.append_threaded(key, entry, n, done)` does not wait: `done` runs in the log's own thread.
+In a worker with threads: `log.append_sync(key, entry, n)` returns the outcome, once durable. Any thread may
+call it. `log.append_threaded(key, entry, n, done)` does not wait: `done` runs in the log's own thread.
 
 In a batch job, whose chunks can be sent again, no write-ahead log is needed:
 

@@ -8,6 +8,7 @@ shipper.json                    what the shipper has sent
 quarantine/                     bytes that could not be read or rows that the store refused, for people
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,6 +16,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from serving_images.prediction_log.segment import UnknownFormatError, parse
 
 OPEN, CLOSED = ".open", ".log"
 QUARANTINE = "quarantine"
@@ -94,10 +97,13 @@ def size(folder: Path, ending: str = "") -> int:
 def recover(folder: Path) -> list[SegmentFile]:
     """Close what an earlier process left open, and return all segments to ship. Hold the lock."""
     for segment in segments(folder, OPEN):
-        if segment.path.stat().st_size:
-            segment.path.rename(segment.path.with_suffix(CLOSED))
-        else:
+        data = segment.path.read_bytes()
+        if not data.strip(b"\0"):
             segment.path.unlink()
+            continue
+        with contextlib.suppress(UnknownFormatError):  # which the shipper puts into quarantine
+            os.truncate(segment.path, parse(data).end)  # gives back what was reserved
+        segment.path.rename(segment.path.with_suffix(CLOSED))
     sync(folder)
     return segments(folder)
 

@@ -197,7 +197,7 @@ class PredictionLog:
                 since.setdefault(key, time_us)
         now = time.time()
         counts = {}
-        for key in self._streams.keys() | lag.keys():
+        for key in self._streams.keys() | lag.keys() | state.failed.keys():
             stream = self._streams.get(key)
             lost = (stream.lost + stream.immediate) if stream else 0
             refused = lost if stream and stream.failure is Outcome.REFUSED else 0

@@ -4,9 +4,9 @@
     frames:          marker 8 | length u32 | rows u32 | kind u16 | rows before u64 | crc32 u32 | payload
 
 All numbers are little-endian. `marker` is random per segment: after damage, reading goes on at the next frame
-that begins with it and whose checksum holds, and nobody who sends features can forge one. `kind` is the index of
-the schema among the header's, or HEADER (written twice), or END. `rows before` says how many rows damage has
-cost. The checksum covers the frame but for itself.
+that begins with it and whose checksum holds, and nobody who sends features can forge one. `kind` is the index
+of the schema among the header's, or HEADER (written twice), or END. `rows before` says how many rows damage
+has cost. The checksum covers the frame but for itself. Zeros may follow: they are reserved, not written.
 """
 
 import os
@@ -72,8 +72,10 @@ class Segment:
     schemas: Schemas
     frames: list[Frame] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
-    complete: bool = False
-    """Whether it was closed; else its process was killed."""
+    ending: dict[str, int] | None = None
+    """Rows by key as the end says; None where the segment was not closed: its process was killed."""
+    end: int = 0
+    """Bytes that were written; beyond them space is reserved."""
 
     def rows(self) -> dict[str, int]:
         """Return the readable rows by key."""
@@ -126,7 +128,7 @@ def parse(data: bytes) -> Segment:
         if offset > position or before > expected:
             _damaged(segment, position, offset, before - expected, "corrupt")
         if kind == END:
-            segment.complete = True
+            segment.ending = _read_end(payload)
         elif kind < len(segment.schemas):
             segment.frames.append(Frame(kind, rows, payload))
         elif kind != HEADER:
@@ -135,9 +137,9 @@ def parse(data: bytes) -> Segment:
         position = offset + FRAME_BYTES + len(payload)
     if segment is None:
         raise UnknownFormatError("its header is corrupt in both places, and with it the schemas of its rows")
-    if position < len(data) and data.count(0, position) < len(data) - position:
-        lost = 0 if segment.complete else None
-        _damaged(segment, position, len(data), lost, "torn")
+    segment.end = max(position, len(data.rstrip(b"\0")))
+    if position < segment.end:
+        _damaged(segment, position, segment.end, None if segment.ending is None else 0, "torn")
     return segment
 
 

@@ -1,5 +1,6 @@
 """Starts the shipper process and starts it again when it ends."""
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -72,8 +73,12 @@ class Shipper:
             wait = min(2 * wait, longest)
 
     @staticmethod
-    def _close_pipe(process: subprocess.Popen[bytes]) -> None:
-        if process.stdin:
+    def _close_pipe(process: subprocess.Popen[bytes], patience: float | None = None) -> None:
+        """End the pipe, and say before for how many seconds to go on."""
+        with contextlib.suppress(OSError):  # it has ended
+            assert process.stdin is not None
+            if patience is not None:
+                process.stdin.write(f"{patience}".encode())
             process.stdin.close()
 
     def close(self, timeout: float) -> None:
@@ -82,9 +87,9 @@ class Shipper:
             self._stopping.set()
             process = self._process
         if process:
-            self._close_pipe(process)
+            self._close_pipe(process, timeout)
             try:
-                process.wait(timeout)
+                process.wait(timeout + 1)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

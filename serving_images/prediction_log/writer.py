@@ -1,7 +1,6 @@
 """The writer: a thread that makes groups of entries durable, one write and one fdatasync per group."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import threading
@@ -333,6 +332,9 @@ def _reserve(file: int, size: int) -> None:
 
     On ext4 a size that changes goes through the journal, behind what all others write: 4 ms instead of 0.2.
     """
-    if size > os.fstat(file).st_size:
-        with contextlib.suppress(OSError):
+    written = os.fstat(file).st_size
+    if size > written:
+        try:
             os.posix_fallocate(file, 0, size)
+        except OSError:
+            os.ftruncate(file, written)  # what is left of the disk is taken as it is needed

@@ -1,0 +1,63 @@
+"""Rows as Parquet files of the local warehouse: `<warehouse>/<project>/<dataset>/<table>/day=YYYY-MM-DD/`."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from serving_images.prediction_log.sinks import StoreAwayError
+
+
+class ParquetSink:
+    """One file per name and day. The same rows under the same name leave one file, so a row is there once."""
+
+    def __init__(self, warehouse: Path) -> None:
+        self._warehouse = warehouse
+
+    def write(self, table: str, rows: pa.Table, name: str) -> None:
+        """Write a file for each day of the rows; see `Sink`."""
+        folder = self._warehouse.joinpath(*table.split("."))
+        days = pc.strftime(rows.column("time"), format="%Y-%m-%d")
+        try:
+            for day in days.unique().to_pylist():
+                part = rows.filter(pc.equal(days, day))
+                _write_whole(folder / f"day={day}", f"{name}.parquet", part)
+        except OSError as error:
+            raise StoreAwayError(f"{folder} cannot be written: {error}") from error
+
+    def idle(self) -> None:
+        """Hold nothing open."""
+
+    def close(self) -> None:
+        """Hold nothing open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _write_whole(folder: Path, name: str, rows: pa.Table) -> None:
+    """Make the file appear whole and durable."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{name}"  # its writer is one process: two shippers never share a folder
+    try:
+        with part.open("wb") as file:
+            pq.write_table(rows, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(folder / name)
+    finally:
+        part.unlink(missing_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
