@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelyard.monitors.alert import Alert, Family, PromqlCondition, Runbook, Tile
-from modelyard.monitors.promql import number, words
+from modelyard.monitors.promql import DAY, HOUR, SILENCED_UNTIL, number, series, words
 from modelyard.monitors.rule import Rule
 from modelyard.monitors.values import Value
 from modelyard.naming import ModelNames
@@ -109,8 +109,18 @@ class Monitor:
     def promql(self, subject: Subject) -> str:
         """Return the condition that raises the alert."""
         sign = ">" if self.above else "<"
-        condition = f"{self.series(subject)} {sign} {number(self.threshold(subject))}"
-        return f"({condition}) and ({self.guard(subject)})" if self.guard else condition
+        condition = f"({self.series(subject)} {sign} {number(self.threshold(subject))})"
+        if self.guard:
+            condition = f"{condition} and ({self.guard(subject)})"
+        if self.value and self.rule:
+            # The job knows more than the threshold here: what is usual, and what explains it.
+            last = self.value.explained(subject.window(self.family), team=subject.team, model=subject.model)
+            by = ", ".join(("team", "model", *self.value.labels))
+            condition = f"({condition}) unless (max by ({by}) ({last}) == 1)"
+        until = series(
+            SILENCED_UNTIL, DAY + HOUR, team=subject.team, model=subject.model, alert=("all", self.key)
+        )
+        return f"({condition}) unless on () (max(last_over_time({until})) > time())"
 
     def severity(self, settings: Monitors) -> Severity:
         """Return the severity under the settings of a model."""

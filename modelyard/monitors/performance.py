@@ -3,13 +3,13 @@
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
 from modelyard.monitors.rule import Rule, Stage
-from modelyard.monitors.values import LOSS
+from modelyard.monitors.values import ESTIMATED_LOSS, LOSS, Value
+from modelyard.spec.base import Severity
 
 
-def _loss(subject: Subject) -> str:
-    return (
-        f"max by (team, model, version) ({LOSS.last(subject.window(Family.PERFORMANCE), **subject.labels)})"
-    )
+def _last(subject: Subject, value: Value) -> str:
+    last = value.last(subject.window(Family.PERFORMANCE), **subject.labels)
+    return f"max by (team, model, version) ({last})"
 
 
 MONITORS = (
@@ -19,7 +19,7 @@ MONITORS = (
         title="Loss of the primary metric against its test value",
         says="The primary metric over {window} is worse than on the test set by more than {threshold} of it.",
         unit="10^2.%",
-        series=_loss,
+        series=lambda subject: _last(subject, LOSS),
         threshold=lambda subject: subject.settings.performance.threshold,
         value=LOSS,
         rule=Rule(Stage.PERFORMANCE, learns=True),
@@ -38,6 +38,34 @@ MONITORS = (
                 "dashboard.",
                 "See whether quality-invalid or drift-features is open on this model: its feature is the "
                 "likely root. Else train on newer data.",
+            ),
+        ),
+    ),
+    Monitor(
+        key="performance-estimate",
+        family=Family.PERFORMANCE,
+        title="Estimated loss of the primary metric",
+        says="Estimated from the inputs over {window}, before labels arrive, the primary metric is worse "
+        "than on the test set by more than {threshold} of it.",
+        unit="10^2.%",
+        series=lambda subject: _last(subject, ESTIMATED_LOSS),
+        threshold=lambda subject: subject.settings.performance.threshold,
+        value=ESTIMATED_LOSS,
+        rule=Rule(Stage.PERFORMANCE, learns=True),
+        own_severity=Severity.ERROR,
+        runbook=Runbook(
+            meaning="The requests are of a kind for which the model was less exact on held-out rows. This "
+            "is an estimate: it knows nothing of a changed relation between inputs and truth.",
+            causes=(
+                "Harder cases than usual: bad weather, a new region, rare customers.",
+                "Inputs that are broken or have drifted into corners that training hardly knew.",
+                "A caller sends another mix of requests.",
+            ),
+            steps=(
+                "See whether quality-invalid or drift-features is open on this model: follow that one first.",
+                "See when labels of these hours will be there, and whether performance-loss follows: the "
+                "estimate is only as good as the test set.",
+                "Tell those who use the predictions that they are less certain than usual.",
             ),
         ),
     ),

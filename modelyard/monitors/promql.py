@@ -10,6 +10,8 @@ LOG_ROWS = "modelyard_log_rows_total"
 LOG_LAG = "modelyard_log_lag_seconds"
 # Series that the monitor job pushes.
 MONITOR_VALUE = "custom_googleapis_com:modelyard_monitor_value"
+MONITOR_EXPLAINED = "custom_googleapis_com:modelyard_monitor_explained"
+SILENCED_UNTIL = "custom_googleapis_com:modelyard_silenced_until"
 MONITOR_LAST_RUN = "custom_googleapis_com:modelyard_monitor_last_run"
 # Series of Pub/Sub itself.
 UNACKED_AGE = "pubsub_googleapis_com:subscription_oldest_unacked_message_age"
