@@ -199,6 +199,88 @@ def pin(
         tell(run(root, target, as_canary=canary, registry_folder=find_registry(root, registry)))
 
 
+Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--environment",
+        "-e",
+        help="Environment whose settings hold; default: the stand-in's.",
+        show_default=False,
+    ),
+]
+Warehouse = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of tables; default: MODELYARD_WAREHOUSE, else .modelyard/warehouse.", show_default=False
+    ),
+]
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TEAM[/MODEL[@VERSION]]", help="What to serve; default: the versions that are pinned."
+        ),
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 8080,
+    environment: Environment = None,
+    registry: Registry = None,
+    warehouse: Warehouse = None,
+) -> None:
+    """Serve REST models on this machine, by the REST image's own code."""
+    from cli.registry import find_registry
+    from cli.serve import serve as run
+
+    root = find_root(context.obj)
+    found = find_registry(root, registry)
+    code = run(root, target, port=port, environment=environment, registry=found, warehouse=warehouse)
+    raise typer.Exit(code)
+
+
+@app.command()
+def score(
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TEAM/MODEL[@VERSION]", help="Batch model, such as pricing/diamond-value."),
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            help="Parquet file or folder; default: the model's table.",
+            exists=True,
+            show_default=False,
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Column of the input that stands beside each prediction.", show_default=False),
+    ] = None,
+    environment: Environment = None,
+    registry: Registry = None,
+    warehouse: Warehouse = None,
+) -> None:
+    """Score a table on this machine, by the batch image's own code."""
+    from cli.registry import find_registry
+    from cli.serve import score as run
+
+    root = find_root(context.obj)
+    code = run(
+        root,
+        target,
+        source=source,
+        key=key,
+        environment=environment,
+        registry=find_registry(root, registry),
+        warehouse=warehouse,
+    )
+    raise typer.Exit(code)
+
+
 @app.command()
 def schemas(
     context: typer.Context,

@@ -31,6 +31,7 @@ def container_config(
     names: ModelNames,
     *,
     image_digest: str = "",
+    canary: bool = False,
     local: Local | None = None,
 ) -> dict[str, Any]:
     """Return the configuration of the containers that serve `manifest` of `model`.
@@ -40,6 +41,7 @@ def container_config(
         manifest: the version to serve.
         names: names of the model.
         image_digest: digest of the image that reads this; it stands in each row of the prediction log.
+        canary: whether one process serves it beside the version that it joins; a canary's own pods do not.
         local: folders to read artefacts from and write rows to, in place of Google Cloud.
     """
     team = names.team
@@ -74,6 +76,8 @@ def container_config(
         config["online"] = manifest.online.model_dump(mode="json")
     if manifest.signing:
         config["signing"] = manifest.signing.model_dump(mode="json")
+    if canary:
+        config["canary"] = True
     if local:
         config["warehouse"] = local.warehouse
     if spec.pattern is Pattern.BATCH:

@@ -53,6 +53,14 @@ def test_folders_take_the_place_of_the_cloud() -> None:
     assert (made["registry"], made["warehouse"]) == ("/registry", "/warehouse")
 
 
+def test_a_canary_says_so_only_where_one_process_serves_both() -> None:
+    _, model, names = deployed(canary=manifest(2))
+    assert model.canary
+    assert "canary" not in container_config(model, model.canary, names)
+    beside = container_config(model, model.canary, names, canary=True)
+    assert (beside["version"], beside["canary"]) == (2, True)
+
+
 def test_a_batch_model_has_tables() -> None:
     dataset = "example-flights.modelyard_dev_predictions"
     own = config(Pattern.BATCH)["batch"]
