@@ -13,8 +13,9 @@ from modelyard.monitors.promql import (
     UNACKED_AGE,
     series,
 )
+from modelyard.monitors.rule import Rule, Stage
 from modelyard.monitors.schedule import longest_gap
-from modelyard.monitors.values import FAILED_SHARE, LAST_SUCCESS, Value
+from modelyard.monitors.values import ERROR_SHARE, FAILED_SHARE, LAST_SUCCESS, LATENCIES, Value
 from modelyard.spec.base import Pattern, seconds
 
 REST = frozenset({Pattern.REST})
@@ -95,6 +96,8 @@ MONITORS = (
         threshold=lambda subject: subject.settings.latency.threshold,
         guard=_enough_requests,
         for_seconds=300,
+        value=LATENCIES["p95"],
+        rule=Rule(Stage.SERVICE, opens_after=1, far=1.0),
         runbook=Runbook(
             meaning=(
                 "Callers wait longer than the team promised. Those with a time-out of their own see "
@@ -130,6 +133,8 @@ MONITORS = (
         threshold=lambda subject: subject.settings.latency.error_rate,
         guard=lambda subject: f"{BY} (increase({_failures(subject)})) >= {MIN_FAILURES}",
         for_seconds=120,
+        value=ERROR_SHARE,
+        rule=Rule(Stage.SERVICE, opens_after=1, far=1.0),
         runbook=Runbook(
             meaning="Callers get errors in place of predictions. What they do without one is up to them: ask "
             "them.",

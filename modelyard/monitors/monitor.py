@@ -112,7 +112,7 @@ class Monitor:
         condition = f"({self.series(subject)} {sign} {number(self.threshold(subject))})"
         if self.guard:
             condition = f"{condition} and ({self.guard(subject)})"
-        if self.value and self.rule:
+        if self.value and self.rule and self.value.pushed:
             # The job knows more than the threshold here: what is usual, and what explains it.
             last = self.value.explained(subject.window(self.family), team=subject.team, model=subject.model)
             by = ", ".join(("team", "model", *self.value.labels))

@@ -3,8 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from modelyard.monitors import values
+from modelyard.monitors.measuring import statistics
 from modelyard.monitors.measuring.counting import LATENCY, LATENCY_EDGES, ROWS
 from modelyard.monitors.measuring.measured import Measured, Window
+
+# Below so many answers a quantile or a share says nothing.
+LEAST_ROWS = 20
 
 
 def measure(window: Window) -> Iterator[Measured]:
@@ -15,12 +19,22 @@ def measure(window: Window) -> Iterator[Measured]:
         rows = figures.rows
         if not rows:
             continue
-        yield Measured(values.ERROR_SHARE, figures.number(ROWS, "failed") / rows, rows, version)
+        settings = window.model.monitors.latency
+        limit = statistics.share_bound(settings.error_rate, 0.0, rows) if rows >= LEAST_ROWS else None
+        failed = figures.number(ROWS, "failed") / rows
+        yield Measured(values.ERROR_SHARE, failed, rows, version, threshold=limit)
         counts = figures.between(LATENCY, len(LATENCY_EDGES) + 1)
         if present := int(sum(counts)):
             for name, value in values.LATENCIES.items():
                 level = float(name[1:]) / 100
-                yield Measured(value, quantile(counts, LATENCY_EDGES, level), present, version)
+                judged = name == "p95" and present >= LEAST_ROWS
+                yield Measured(
+                    value,
+                    quantile(counts, LATENCY_EDGES, level),
+                    present,
+                    version,
+                    threshold=settings.threshold if judged else None,
+                )
 
 
 def quantile(counts: Sequence[float], edges: Sequence[float], level: float) -> float:
