@@ -33,7 +33,7 @@ class Progress:
         parts = [
             f"{self.done:,} of {self.total:,} rows ({share:.0%})",
             f"{rate:,.0f} rows/s",
-            f"{_clock(left)} left" if rate or not self.total else "time left unknown",
+            f"{_clock(left)} left" if rate or self.done >= self.total else "time left unknown",
         ]
         if self.failed:
             parts.append(f"{self.failed:,} without a prediction")
