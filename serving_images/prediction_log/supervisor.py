@@ -46,6 +46,8 @@ class Shipper:
                 [*self._command, "--until-stdin-ends"],
                 stdin=subprocess.PIPE,
                 env=os.environ | {"PYTHONPATH": path},
+                # Ctrl-C is for the server, also while the shipper is still starting.
+                process_group=0,
             )
             return self._process
 
