@@ -141,6 +141,7 @@ class Connection(asyncio.Protocol):
         self._receiving = False
         self._first = True
         self._head = 0
+        self._size = 0
         self._buffered = 0
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
@@ -170,7 +171,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         try:
-            if not self._in_head and self._receiving:
+            if self._receiving and not self._in_head:
                 self._parser.feed_data(data)
             else:
                 # Only heads grow without their parts being told before their end.
@@ -179,11 +180,7 @@ class Connection(asyncio.Protocol):
                 if self._in_head and self._head > self._limits.head_bytes:
                     self._reject(431, "head-too-large", f"the head exceeds {self._limits.head_bytes} bytes")
         except httptools.HttpParserUpgrade as upgrade:
-            # Another protocol is offered, not asked for: go on with this one (RFC 9110, 7.8).
-            self._parser = httptools.HttpRequestParser(self)
-            rest = data[upgrade.args[0] :]
-            if rest and not self._closing:
-                self.data_received(rest)
+            self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
             raise
         except httptools.HttpParserError as error:
@@ -212,6 +209,7 @@ class Connection(asyncio.Protocol):
         self._since = time.monotonic()
         self._url = b""
         self._headers = {}
+        self._size = 0
         self._body = []
         self._fault = None
 
@@ -223,6 +221,7 @@ class Connection(asyncio.Protocol):
         """Take a header."""
         if not self._in_head:
             return  # a trailer
+        self._size += len(name) + len(value) + 4
         name = name.lower()
         if name == b"host" and name in self._headers:
             self._fault = (400, "malformed-http", "there are two Host headers")
@@ -232,11 +231,7 @@ class Connection(asyncio.Protocol):
         """Refuse what need not be read; let a client go on that asked."""
         self._in_head = False
         headers = self._headers
-        if (
-            self._head > self._limits.head_bytes
-            and len(self._url) + sum(len(name) + len(value) + 4 for name, value in headers.items())
-            > self._limits.head_bytes
-        ):
+        if self._size + len(self._url) > self._limits.head_bytes:
             self._fault = (431, "head-too-large", f"the head exceeds {self._limits.head_bytes} bytes")
         self._head = 0
         version = self._parser.get_http_version()
@@ -275,8 +270,10 @@ class Connection(asyncio.Protocol):
         """Hand the request over."""
         if self._closing:
             return
-        self._receiving = self._first = False
         parser = self._parser
+        if parser.should_upgrade():
+            return
+        self._receiving = self._first = False
         url = self._url
         if b"?" in url or b"%" in url or not url.startswith(b"/"):
             try:
@@ -338,6 +335,22 @@ class Connection(asyncio.Protocol):
     def busy(self) -> bool:
         """Whether a request is being received or answered."""
         return bool(self._waiting) or (self._receiving and not self._closing)
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Read a request that offers another protocol as one that does not (RFC 9110, 7.8)."""
+        if self._closing:
+            return
+        headers = self._headers
+        method = self._parser.get_method()
+        offer = headers.pop(b"connection", b"").lower()
+        if not headers.pop(b"upgrade", None):
+            self._reject(405, "method-not-allowed", "CONNECT is for proxies", b"allow: GET, HEAD, POST\r\n")
+            return
+        if b"close" in offer:
+            headers[b"connection"] = b"close"
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers.items())
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, self._url, lines, rest))
 
     def _too_large(self) -> tuple[int, str, str]:
         return 413, "body-too-large", f"the body exceeds {self._limits.body_bytes} bytes"

@@ -65,7 +65,7 @@ def document(versions: Versions) -> bytes:
             "info": {
                 "title": "Models: " + ", ".join(versions.models),
                 "version": "2",
-                "description": "Predictions on rows of named features. Every row is logged before its answer.",
+                "description": "Predictions on rows of named features. A row is logged before its answer.",
             },
             "paths": paths,
             "components": {"schemas": schemas},
@@ -103,7 +103,7 @@ def _add(paths: Json, path: str, version: Version, parameters: list[Json]) -> No
         "post": {
             "summary": "Open Inference Protocol: predict rows given as tensors",
             "description": "A tensor `[rows]` per feature, or one `[rows, features]` that holds all. The schema "
-            "shows one row. Tensors may be binary, by the protocol's extension.",
+            "shows one row. Tensors may be binary.",
             "parameters": parameters,
             "requestBody": {
                 "required": True,
