@@ -10,6 +10,7 @@ import typer
 from cli.errors import CommandError
 from cli.review import register as register_review
 from cli.root import find_root
+from cli.trace import trace
 
 if TYPE_CHECKING:
     from modelyard.spec.errors import Problem
@@ -28,6 +29,7 @@ app = typer.Typer(
 new_app = typer.Typer(no_args_is_help=True, help="Make a team, or a model of a team.")
 app.add_typer(new_app, name="new")
 register_review(app)
+app.command()(trace)
 
 
 class Format(StrEnum):

@@ -107,10 +107,10 @@ class Warehouse(Protocol):
         """
 
 
-def find_root(given: Path | None = None) -> Path:
-    """Return the local folder: `given`, else `MODELYARD_WAREHOUSE`, else `.modelyard/warehouse`."""
+def find_root(given: Path | None = None, under: Path | None = None) -> Path:
+    """Return `given`, else the folder `MODELYARD_WAREHOUSE`, else `.modelyard/warehouse` in `under`."""
     named = os.environ.get("MODELYARD_WAREHOUSE")
-    return given or (Path(named) if named else Path(".modelyard") / "warehouse")
+    return given or (Path(named) if named else (under or Path()) / ".modelyard" / "warehouse")
 
 
 def local(
