@@ -111,7 +111,10 @@ def record_deployment(
     failed: Annotated[bool, typer.Option("--failed", help="The apply ended with an error.")] = False,
     to: Annotated[
         str | None,
-        typer.Option(help="Where to: a .jsonl or .duckdb file, or `bigquery` (default).", show_default=False),
+        typer.Option(
+            help="Where to: `bigquery` (default), `local` for the local warehouse, a .jsonl or .duckdb file.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Record who deployed what, when, and who approved it, in the table `deployments`."""

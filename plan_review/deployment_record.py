@@ -1,7 +1,7 @@
 """Records a deployment: who, when, approved by whom, commit, stacks, model versions and the plan's digest.
 
 The row has the columns of `deployments` in `modelyard.tables`. It goes to BigQuery, or, where there is no
-cloud, to a file of JSON lines or a DuckDB database.
+cloud, to the local warehouse, a file of JSON lines or a DuckDB database.
 """
 
 import datetime
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.tables.metadata import DEPLOYMENTS
-from modelyard.tables.rendering import duckdb_ddl
+from modelyard.tables.rendering import arrow_schema, duckdb_ddl
+from modelyard.warehouse import find_root, local, reference
 from plan_review.errors import ReviewError
 from plan_review.fleet import EnvironmentFacts, Fleet
 from plan_review.render.json_document import FORMAT
@@ -50,7 +51,7 @@ def record(
         commit: commit deployed.
         approved_by: people who approved.
         succeeded: whether the apply ended without error.
-        to: `bigquery`, or a file that ends in .jsonl or .duckdb.
+        to: `bigquery`, `local` for the local warehouse, or a file that ends in .jsonl or .duckdb.
 
     Raises:
         ReviewError: the environment or the report is not there, or the row cannot be written.
@@ -66,12 +67,14 @@ def record(
     )  # fmt: skip
     if to == "bigquery":
         return to_bigquery(row, facts)
+    if to == "local":
+        return to_warehouse(row, facts, find_root(under=root))
     path = Path(to)
     if path.suffix == ".jsonl":
         return to_lines(row, path)
     if path.suffix == ".duckdb":
         return to_duckdb(row, path)
-    raise ReviewError(to, "this is neither `bigquery` nor a file that ends in .jsonl or .duckdb.")
+    raise ReviewError(to, "this is neither `bigquery` nor `local` nor a file that ends in .jsonl or .duckdb.")
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -109,8 +112,10 @@ def make_row(
         {entry["stack"] for entry in report["stacks"] if entry["stack"].startswith(f"{facts.name}-")}
     )
     digest = str(report["digest"])
-    # The same deployment recorded twice has the same id, so that a repeated step adds no second row.
-    identity = hashlib.sha256("\n".join((facts.name, commit, digest, *stacks)).encode()).hexdigest()
+    # The same deployment recorded twice has the same id, so that a repeated step adds no second row; one that
+    # failed and then succeeds is another.
+    parts = (facts.name, commit, digest, str(succeeded), *stacks)
+    identity = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return {
         "deployment_id": identity[:32],
         "time": now.isoformat(timespec="seconds"),
@@ -152,6 +157,25 @@ def _models(fleet: Fleet, facts: EnvironmentFacts, stacks: Sequence[str]) -> lis
                         }
                     )
     return rows
+
+
+def to_warehouse(row: Row, facts: EnvironmentFacts, folder: Path) -> str:
+    """Add the row to the local warehouse in `folder`, unless it is there already."""
+    import pyarrow as pa
+
+    ref = reference(facts.names, DEPLOYMENTS)
+    time = datetime.datetime.fromisoformat(row["time"])
+    rows = pa.Table.from_pylist([{**row, "time": time}], schema=arrow_schema(DEPLOYMENTS))
+    warehouse = local(folder)
+    known = warehouse.query(
+        f"SELECT deployment_id FROM `{ref}` WHERE deployment_id = @id",
+        {"id": row["deployment_id"]},
+        {ref: DEPLOYMENTS},
+    )
+    if known.num_rows:
+        return f"Already recorded in {folder}: {row['deployment_id']}"
+    warehouse.append(ref, DEPLOYMENTS, rows, row["deployment_id"])
+    return f"Recorded in {folder}: {row['deployment_id']}"
 
 
 def to_lines(row: Row, path: Path) -> str:
