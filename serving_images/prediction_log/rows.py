@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, repeat
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,16 @@ _TYPES = {
     "string": pa.string(),
     "timestamp": _TIMESTAMP,
 }
+# Of other types Arrow would take some as well, and cut 5.5 to 5.
+_FAST: dict[str, set[type]] = {
+    "bool": {bool, NoneType},
+    "int64": {int, NoneType},
+    "float64": {float, int, NoneType},
+    "string": {str, NoneType},
+    "timestamp": {int, NoneType},
+}
+_YEAR_1_US = -62_135_596_800_000_000
+_YEAR_10000_US = 253_402_300_800_000_000
 _FLAGS = pa.list_(pa.field("item", pa.string(), nullable=False))
 
 
@@ -226,8 +237,10 @@ def _column(values: Any, kind: str) -> tuple[pa.Array, list[int]]:
     try:
         if isinstance(values, np.ndarray):
             return _from_floats(values, target), []
-        array = pa.array(values, type=target, from_pandas=True)
-        return array, []
+        if set(map(type, values)) <= _FAST[kind]:
+            array = pa.array(values, type=target, from_pandas=True)
+            if kind != "timestamp" or _within_years(array):
+                return array, []
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         pass
     wrong = []
@@ -241,6 +254,13 @@ def _column(values: Any, kind: str) -> tuple[pa.Array, list[int]]:
     return pa.array(fitting, type=target), wrong
 
 
+def _within_years(array: pa.Array) -> bool:
+    """Return whether timestamps are of years that BigQuery has."""
+    ends = pc.min_max(array.cast(pa.int64()))
+    first, last = ends["min"].as_py(), ends["max"].as_py()
+    return first is None or (first >= _YEAR_1_US and last < _YEAR_10000_US)
+
+
 def _from_floats(values: Any, target: pa.DataType) -> pa.Array:
     array = pa.array(values, from_pandas=True)
     if pa.types.is_boolean(target):
@@ -248,7 +268,10 @@ def _from_floats(values: Any, target: pa.DataType) -> pa.Array:
             raise ValueError("a bool is 0 or 1")
         return pc.equal(array, 1.0)
     if pa.types.is_timestamp(target):
-        return array.cast(pa.int64()).cast(target)
+        array = array.cast(pa.int64()).cast(target)
+        if not _within_years(array):
+            raise ValueError("no year that BigQuery has")
+        return array
     if pa.types.is_string(target):
         raise TypeError("a number is no string")
     return array.cast(target)
@@ -275,7 +298,12 @@ def _fitted(value: Any, kind: str) -> Any:
     if kind == "timestamp":
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
-            return value if value.tzinfo else value.replace(tzinfo=UTC)
-        if isinstance(value, int | float) and not isinstance(value, bool) and int(value) == value:
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        if (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and int(value) == value
+            and _YEAR_1_US <= value < _YEAR_10000_US
+        ):
             return int(value)
     raise ValueError(f"{value!r} is no {kind}")

@@ -79,6 +79,8 @@ class _Open:
         self.bytes = 0  # durable
         self.rows: dict[str, int] = {}
         self.count = 0
+        # Room that is kept for its end.
+        self.ending = len(segments.ending(self.marker, {key: 2**32 for key, _ in schemas}))
 
 
 class Writer:
@@ -155,7 +157,7 @@ class Writer:
         """Return whether `action` went well; where the disk refuses, leave it alone for a while."""
         try:
             action()
-        except OSError as error:
+        except Exception as error:  # whatever it is: a thread that ends would leave all waiting for ever
             self.retry_at = time.monotonic() + _RETRY_SECONDS
             self._abandon_tail()
             self._report(error)
@@ -165,7 +167,9 @@ class Writer:
     def _finish(self, group: list[Item], gathered: int, written: bool) -> None:
         self.written_bytes += gathered
         if written:
-            self.retry_at = 0.0
+            if self.retry_at:
+                self.retry_at = 0.0
+                _LOGGER.warning("the prediction log can be written again; %d rows were lost", self._lost)
             for stream, _, rows, _, _ in group:
                 stream.durable += rows
         else:
@@ -214,6 +218,7 @@ class Writer:
             counted[stream.key] = counted.get(stream.key, 0) + rows
 
     def _make_sure_of_room(self, needed: int) -> None:
+        needed += self._open.ending if self._open else 0
         if self._size + needed <= self._max_bytes:
             return
         if time.monotonic() - self._sized_at > _RETRY_SECONDS / 2:
@@ -234,7 +239,7 @@ class Writer:
         segment = _Open(path, schemas, file, now)
         data = segments.beginning(segment.marker, schemas)
         try:
-            self._make_sure_of_room(len(data))
+            self._make_sure_of_room(len(data) + segment.ending)
             _write(file, data, 0)
             _reserve(file, min(self._segment_bytes, self._max_bytes - self._size))
             os.fsync(file)
@@ -272,6 +277,7 @@ class Writer:
                 try:
                     end = segments.ending(segment.marker, segment.rows)
                     _write(segment.file, end, segment.bytes)
+                    self._size += len(end)
                     os.ftruncate(segment.file, segment.bytes + len(end))
                     os.fdatasync(segment.file)
                 except OSError as error:
@@ -303,11 +309,13 @@ class Writer:
             self._open = None
             os.close(segment.file)
 
-    def _report(self, error: OSError) -> None:
+    def _report(self, error: Exception) -> None:
         now = time.monotonic()
         if now - self._reported >= _REPORT_SECONDS:
             self._reported = now
-            _LOGGER.error("the prediction log cannot be written: %s; %d rows lost so far", error, self._lost)
+            _LOGGER.error(
+                "the prediction log cannot be written: %r; %d rows were lost before", error, self._lost
+            )
 
 
 def tell(group: list[Item], written: bool) -> None:
