@@ -3,8 +3,17 @@
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
 from modelyard.monitors.rule import Rule, Stage
-from modelyard.monitors.values import ESTIMATED_LOSS, LOSS, Value
+from modelyard.monitors.values import ESTIMATED_LOSS, LABEL_COVERAGE, LOSS, Value
 from modelyard.spec.base import Severity
+
+# Share of the predictions.
+COVERED = 0.5
+
+
+def _coverage(subject: Subject) -> str:
+    # The job knows how many labels are usual; of versions together, since labels do not name any.
+    last = LABEL_COVERAGE.last(subject.window(Family.PERFORMANCE), team=subject.team, model=subject.model)
+    return f"min by (team, model) ({last})"
 
 
 def _last(subject: Subject, value: Value) -> str:
@@ -66,6 +75,35 @@ MONITORS = (
                 "See when labels of these hours will be there, and whether performance-loss follows: the "
                 "estimate is only as good as the test set.",
                 "Tell those who use the predictions that they are less certain than usual.",
+            ),
+        ),
+    ),
+    Monitor(
+        key="performance-labels",
+        family=Family.PERFORMANCE,
+        title="Share of predictions with a label",
+        says="Labels have arrived for fewer than {threshold} of the predictions over {window}, once their "
+        "delay had passed, and for far fewer than usual.",
+        unit="10^2.%",
+        series=_coverage,
+        threshold=lambda subject: COVERED,
+        above=False,
+        value=LABEL_COVERAGE,
+        rule=Rule(Stage.LABELS),
+        own_severity=Severity.WARNING,
+        runbook=Runbook(
+            meaning="Whether the predictions are right can hardly be measured now. They may be as good as "
+            "before.",
+            causes=(
+                "The feed of labels is late or broken.",
+                "Labels carry another key than the predictions' ids.",
+                "The truth takes longer than `label.delay` says.",
+            ),
+            steps=(
+                "See when the newest label came: the label table's newest rows, and the job that fills it.",
+                "Compare a few of its keys with `prediction_id` in the prediction log.",
+                "If labels now take longer for good, raise `label.delay` in the team file. Until they are "
+                "back, watch performance-estimate and the drift of predictions.",
             ),
         ),
     ),

@@ -23,9 +23,10 @@ COMMON = {
     *("usage-drop", "usage-rise", "usage-silence"),
     *("quality-invalid", "quality-schema", "quality-stuck", "quality-duplicates"),
     *("drift-features", "drift-predictions", "performance-loss", "performance-estimate"),
+    "performance-labels",
 }
 # Versions share the traffic: these judge the model as a whole.
-OF_THE_MODEL = {"usage-drop", "usage-rise", "usage-silence", "quality-duplicates"}
+OF_THE_MODEL = {"performance-labels", "usage-drop", "usage-rise", "usage-silence", "quality-duplicates"}
 KEYS = {
     Pattern.REST: {"latency-p95", "latency-errors", "latency-unavailable"} | COMMON,
     Pattern.BATCH: {"latency-freshness", "latency-failed-rows"} | COMMON,
