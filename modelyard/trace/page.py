@@ -172,21 +172,29 @@ def terminal(trace: Trace) -> "RenderableType":
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for section in sections(trace):
         title = section.title
         if not section.lines:
-            grid.add_row(title, "", Text("not recorded", "yellow"))
+            grid.add_row(title, "", "", Text("not recorded", "yellow"))
         for line in section.lines:
-            text = Text(line.text)
+            sign, text = Text(), Text(line.text)
             if line.check:
-                text.append(f"  {_SIGNS[line.check.status]} {line.check.status}", _COLOURS[line.check.status])
-                if line.check.status is not Status.VERIFIED:
-                    text.append(f": {line.check.detail}", _COLOURS[line.check.status])
-            grid.add_row(title, line.label, text)
+                status = line.check.status
+                sign = Text(_SIGNS[status], _COLOURS[status])
+                if status is not Status.VERIFIED:
+                    text.append(f"\n{status}: {line.check.detail}", _COLOURS[status])
+            grid.add_row(title, line.label, sign, text)
             title = ""
     notes = [Text(f"! {gap[0].upper()}{gap[1:]}.", "yellow") for gap in trace.gaps]
-    return Group(grid, *notes)
+    return Group(grid, *notes, Text(_summary(trace)))
+
+
+def _summary(trace: Trace) -> str:
+    """Return how many digests and signatures came out as recorded."""
+    verified = sum(check.status is Status.VERIFIED for check in trace.checks)
+    return f"{_SIGNS[Status.VERIFIED]} {verified} of {len(trace.checks)} digests and signatures verified"
 
 
 _CSS = """
@@ -217,6 +225,7 @@ def page(trace: Trace) -> str:
         f"<title>{html.escape(title)}</title><style>{_CSS}</style></head><body>",
         f"<h1>{html.escape(title)}</h1>",
     ]
+    parts.append(f"<p>{html.escape(_summary(trace))}</p>")
     parts += [f'<p class="gap">{html.escape(gap[0].upper() + gap[1:])}.</p>' for gap in trace.gaps]
     for section in sections(trace):
         parts.append(f"<section><h2>{html.escape(section.title)}</h2>")

@@ -12,6 +12,7 @@ import pytest
 
 from modelyard.tables.metadata import DEPLOYMENTS
 from modelyard.tables.table import Column, Mode, Type
+from modelyard.warehouse import local, reference
 from plan_review.deployment_record import make_row, read_report, record, to_bigquery
 from plan_review.errors import ReviewError
 from plan_review.fleet import Fleet
@@ -100,6 +101,24 @@ def test_duckdb_takes_the_row(inputs: Path, report: Path, tmp_path: Path) -> Non
             f"SELECT environment, succeeded, {teams} FROM metadata.deployments"
         ).fetchall()
     assert rows == [("dev", True, ["pricing"])]
+
+
+def test_the_local_warehouse_takes_the_row(
+    inputs: Path, report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELYARD_WAREHOUSE", str(tmp_path / "warehouse"))
+    assert made(inputs, report, "local", succeeded=False).startswith("Recorded")
+    assert made(inputs, report, "local").startswith("Recorded"), "one that failed before is another"
+    assert made(inputs, report, "local").startswith("Already")
+    ref = reference(Fleet(inputs).environments["dev"].names, DEPLOYMENTS)
+    rows = local(tmp_path / "warehouse").query(
+        f"SELECT d.succeeded, d.approved_by, entry.team FROM `{ref}` AS d, UNNEST(d.models) AS entry "
+        "WHERE entry.model = 'diamond-value' ORDER BY d.succeeded"
+    )
+    assert rows.to_pylist() == [
+        {"succeeded": succeeded, "approved_by": ["alice", "bob"], "team": "pricing"}
+        for succeeded in (False, True)
+    ]
 
 
 @pytest.mark.parametrize(
