@@ -1,8 +1,8 @@
 """Messages on their way: read, scored, logged, answered, acknowledged.
 
-Threads hand a message on: Pub/Sub's client delivers it, one thread scores what has arrived together, the log's
-own makes its rows durable, another publishes the answer, and the client's acknowledges the message once
-Pub/Sub has that. Nothing is acknowledged before, so a message that a dying worker held is delivered to another.
+Threads hand a message on. Pub/Sub's client delivers it, one thread scores what has arrived together, the
+log's own makes its rows durable, another publishes the answer, and the client's acknowledges the message once
+Pub/Sub has that. Nothing is acknowledged before, so what a dying worker held is delivered to another.
 """
 
 import logging
