@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from modelyard.incidents.judge import Episode, episodes
+from modelyard.incidents.judge import DAY, Episode, episodes, pooled
 from modelyard.incidents.readings import Deployment, Reading, SeriesKey, Silence
 from modelyard.monitors import MONITORS, Monitor
 from modelyard.monitors.measuring.watched import Watched
@@ -227,9 +227,14 @@ def _findings(
         return
     ordered = [windows[end] for end in sorted(windows)]
     window = ordered[-1].end - ordered[-1].start
-    for episode in episodes(ordered, monitor.rule, monitor.above):
-        if episode.resolved is None or now - episode.resolved <= REMEMBERED * window:
-            yield Finding(monitor, episode, window)
+    found = episodes(ordered, monitor.rule, monitor.above)
+    if monitor.rule.pools and window < DAY:
+        whole = pooled(ordered, monitor.tolerated(subject.monitors))
+        alone = replace(monitor.rule, opens_after=1, resolves_after=1)
+        found += episodes(whole, alone, monitor.above)
+    for episode in found:
+        if episode.resolved is None or now - episode.resolved <= REMEMBERED * max(window, DAY):
+            yield Finding(monitor, episode, episode.first.end - episode.first.start)
 
 
 # What belongs together
@@ -281,8 +286,9 @@ def _components(findings: Sequence[Finding]) -> list[list[Finding]]:
     return groups
 
 
-def _order(finding: Finding) -> tuple[int, float]:
-    return finding.stage, -finding.episode.excess
+def _order(finding: Finding) -> tuple[int, bool, float]:
+    # One that names its feature says more than one that counts features.
+    return finding.stage, finding.feature is None, -finding.episode.excess
 
 
 # What an incident says

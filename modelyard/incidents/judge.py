@@ -1,11 +1,12 @@
 """From the values of one metric over time to the stretches in which it stood out."""
 
+import heapq
 import math
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from modelyard.incidents.readings import Reading, SeriesKey
 from modelyard.monitors.rule import Rule
@@ -14,6 +15,7 @@ from modelyard.monitors.rule import Rule
 MIN_HISTORY = 10
 # A value must exceed by this what earlier windows reached; a record by a hair is no news.
 MARGIN = 1.1
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +44,46 @@ class Episode:
 
 
 class Usual:
-    """What a metric's own earlier windows say is usual: all but the highest in a hundred of its values."""
+    """What a metric's own earlier windows say is usual: all but the highest in a hundred of their values.
 
-    def __init__(self, above: bool = True) -> None:
-        self._values: list[float] = []
-        self._above = above
+    Windows shorter than a day are compared with those that ended at the same hour or next to it, so that
+    neither mornings nor the change of clocks stand out.
+    """
 
-    def add(self, value: float) -> None:
+    def __init__(self, above: bool, window: timedelta) -> None:
+        self._sign = 1 if above else -1
+        self._short = window < DAY
+        self._slots: list[list[float]] = [[] for _ in range(max(1, DAY // window) if self._short else 1)]
+
+    def add(self, value: float, end: datetime) -> None:
         """Learn the value of a window without a fault."""
-        insort(self._values, value)
+        insort(self._slots[self._slot(end)], self._sign * value)
 
-    @property
-    def learning(self) -> bool:
-        """Whether too little is known yet to say what is usual."""
-        return len(self._values) < MIN_HISTORY
+    def _slot(self, end: datetime) -> int:
+        return ((end.hour * 60 + end.minute) * len(self._slots)) // (24 * 60)
 
-    def widened(self, threshold: float) -> float:
-        """Return `threshold`, or what is usual where that is further."""
-        if self.learning:
-            return threshold
-        count = len(self._values)
-        rank = math.ceil(0.99 * count) - 1
-        if self._above:
-            return max(threshold, self._values[rank] * MARGIN)
-        return min(threshold, self._values[count - 1 - rank] / MARGIN)
+    def _near(self, end: datetime) -> list[list[float]]:
+        slot, count = self._slot(end), len(self._slots)
+        return [self._slots[place] for place in {(slot + step) % count for step in (-1, 0, 1)}]
+
+    def absorbs(self, end: datetime) -> bool:
+        """Return whether even what stands out is to be learned: days, of which too few are known."""
+        return not self._short and sum(map(len, self._near(end))) < MIN_HISTORY
+
+    def widened(self, threshold: float, end: datetime) -> float:
+        """Return `threshold`, or what is usual where that is further; infinite where that is not known yet.
+
+        Of days the threshold holds until something is known; of hours none, since their pool is judged.
+        """
+        near = self._near(end)
+        count = sum(map(len, near))
+        if count < MIN_HISTORY:
+            return self._sign * math.inf if self._short else threshold
+        place = count - math.ceil(0.99 * count) + 1
+        limit = heapq.nlargest(place, (value for values in near for value in values[-place:]))[-1]
+        if self._sign > 0:
+            return max(threshold, limit * MARGIN)
+        return min(threshold, -limit / MARGIN)
 
 
 def excess(value: float, threshold: float, above: bool) -> float:
@@ -85,36 +103,76 @@ def episodes(readings: Iterable[Reading], rule: Rule, above: bool = True) -> lis
         above: whether values above the threshold are bad; else values below.
     """
     found: list[Episode] = []
-    usual = Usual(above)
+    usual: Usual | None = None
     # The last windows, which may still turn out to belong to an episode: nothing is learned from them yet.
     recent: deque[_Judged] = deque()
+    held: list[_Judged] = []
     current: Episode | None = None
     clean = 0
     for reading in readings:
         if reading.value is None or reading.threshold is None:
             continue  # what could not be measured speaks neither for nor against a fault
-        threshold = usual.widened(reading.threshold) if rule.learns else reading.threshold
-        times = excess(reading.value, threshold, above)
-        judged = _Judged(reading, threshold, times)
+        if usual is None:
+            usual = Usual(above, reading.end - reading.start)
+        threshold = usual.widened(reading.threshold, reading.end) if rule.learns else reading.threshold
+        judged = _Judged(reading, threshold, excess(reading.value, threshold, above))
         if current is None:
             recent.append(judged)
             if len(recent) > rule.of:
-                usual.add(recent.popleft().value)
+                learned = recent.popleft()
+                usual.add(learned.value, learned.reading.end)
             breaches = [item for item in recent if item.bad]
-            if judged.bad and (times >= rule.far or len(breaches) >= rule.opens_after):
-                current, clean = _opened(breaches), 0
+            if judged.bad and (judged.times >= rule.far or len(breaches) >= rule.opens_after):
+                current, clean, held = _opened(breaches), 0, list(recent)
                 recent.clear()
         else:
             clean = 0 if judged.bad else clean + 1
             ended = reading.end if clean >= rule.resolves_after else None
             current = _continued(current, judged, ended)
-            if usual.learning:
-                # What stood out from the first day on is told once, and then is usual.
-                usual.add(judged.value)
+            if not rule.pools and usual.absorbs(reading.end):
+                # A distance that was large from the first day on is told once, and then is usual.
+                usual.add(judged.value, reading.end)
+            else:
+                held.append(judged)
             if ended:
+                if ended - current.since < DAY:  # what passes within hours, day by day, becomes usual
+                    for item in held:
+                        usual.add(item.value, item.reading.end)
                 found.append(current)
                 current = None
     return [*found, current] if current else found
+
+
+def pooled(readings: Sequence[Reading], tolerated: float) -> list[Reading]:
+    """Return the last 24 hours up to each window, as one window each.
+
+    The shares are weighted by their rows, and what a threshold allows for chance above `tolerated` shrinks
+    with the root of the rows.
+    """
+    found: list[Reading] = []
+    day: deque[Reading] = deque()
+    for reading in readings:
+        if reading.value is None or reading.threshold is None:
+            continue
+        day.append(reading)
+        while day[0].start < reading.end - DAY:
+            day.popleft()
+        rows = sum(item.rows for item in day)
+        if not rows:
+            continue
+        value = sum((item.value or 0.0) * item.rows for item in day) / rows
+        chance = max(((item.threshold or 0.0) - tolerated) * math.sqrt(item.rows) for item in day)
+        found.append(
+            replace(
+                reading,
+                start=day[0].start,
+                value=value,
+                threshold=tolerated + max(chance, 0.0) / math.sqrt(rows),
+                rows=rows,
+                detail="",
+            )
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

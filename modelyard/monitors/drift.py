@@ -1,5 +1,7 @@
 """Drift: distance of live features and predictions from training."""
 
+import math
+
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
 from modelyard.monitors.rule import Rule, Stage
@@ -21,7 +23,7 @@ MONITORS = (
         series=lambda subject: _psi(subject, FEATURE_PSI),
         threshold=lambda subject: subject.settings.drift.threshold,
         value=FEATURE_PSI,
-        rule=Rule(Stage.DRIFT, learns=True),
+        rule=Rule(Stage.DRIFT, far=math.inf, learns=True),
         runbook=Runbook(
             meaning=(
                 "The world that the model sees has moved away from the one it learned. That is a diagnosis, "
@@ -52,7 +54,7 @@ MONITORS = (
         series=lambda subject: _psi(subject, PREDICTION_PSI),
         threshold=lambda subject: subject.settings.drift.threshold,
         value=PREDICTION_PSI,
-        rule=Rule(Stage.OUTPUT, learns=True),
+        rule=Rule(Stage.OUTPUT, far=math.inf, learns=True),
         runbook=Runbook(
             meaning="The model answers differently than it did in training. Whoever acts on it acts "
             "differently too.",

@@ -127,6 +127,11 @@ class Monitor:
         family: Severity = getattr(settings, self.family.value).severity
         return self.own_severity or family
 
+    def tolerated(self, settings: Monitors) -> float:
+        """Return the threshold of the family's settings, without what chance adds to it."""
+        threshold: float = getattr(settings, self.family.value).threshold
+        return threshold
+
     def summary(self, subject: Subject) -> str:
         """Return what happened, with the threshold in words."""
         return self.says.format(

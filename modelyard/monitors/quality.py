@@ -1,5 +1,7 @@
 """Data quality: missing, mistyped and out-of-range feature values."""
 
+import math
+
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
 from modelyard.monitors.rule import Rule, Stage
@@ -27,7 +29,7 @@ MONITORS = (
         series=lambda subject: _last(subject, INVALID_SHARE),
         threshold=lambda subject: subject.settings.quality.threshold,
         value=INVALID_SHARE,
-        rule=Rule(Stage.QUALITY),
+        rule=Rule(Stage.QUALITY, learns=True, pools=True),
         runbook=Runbook(
             meaning="The model is asked with broken inputs. It still answers, and the answers are likely "
             "wrong.",
@@ -56,7 +58,7 @@ MONITORS = (
         series=lambda subject: _last(subject, SCHEMA_CHANGES),
         threshold=lambda subject: 0,
         value=SCHEMA_CHANGES,
-        rule=Rule(Stage.QUALITY, opens_after=2, far=2.0),
+        rule=Rule(Stage.QUALITY, opens_after=3, of=4, far=math.inf, learns=True),
         runbook=Runbook(
             meaning="Callers no longer send something that the model was trained with. It answers as if the "
             "value were unknown each time.",
@@ -84,7 +86,7 @@ MONITORS = (
         series=lambda subject: _last(subject, CONSTANT),
         threshold=lambda subject: 0,
         value=CONSTANT,
-        rule=Rule(Stage.QUALITY, opens_after=2, far=2.5),
+        rule=Rule(Stage.QUALITY, opens_after=2, far=math.inf),
         runbook=Runbook(
             meaning="A source sends the same value again and again. Each value looks valid, and the model is "
             "blind on that side.",

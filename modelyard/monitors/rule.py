@@ -36,7 +36,10 @@ class Rule:
         far: how many times beyond the threshold a single window opens one.
         resolves_after: consecutive windows within the threshold that end one.
         learns: whether the model's own earlier windows widen the threshold: for metrics that compare one
-            window with the whole of training, which differ from window to window without a fault.
+            window with the whole of training, which differ from window to window without a fault. Windows
+            shorter than a day are compared with those of the same hours.
+        pools: whether windows shorter than a day are judged also together, as the last 24 hours: what is too
+            little to be sure of in an hour may be enough in a day. For shares of rows.
     """
 
     stage: Stage
@@ -45,3 +48,4 @@ class Rule:
     far: float = 2.0
     resolves_after: int = 2
     learns: bool = False
+    pools: bool = False

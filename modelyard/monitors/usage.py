@@ -1,5 +1,7 @@
 """Usage: whether a model is asked as much as it usually is."""
 
+import math
+
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
 from modelyard.monitors.rule import Rule, Stage
@@ -30,7 +32,7 @@ MONITORS = (
         threshold=lambda subject: subject.settings.usage.threshold,
         above=False,
         value=VOLUME_RATIO,
-        rule=Rule(Stage.USAGE, far=4.0),
+        rule=Rule(Stage.USAGE, opens_after=3, of=4, far=math.inf),
         runbook=Runbook(
             meaning="Somebody who used the model has stopped, or can no longer reach it. The model itself "
             "may be well.",

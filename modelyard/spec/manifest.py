@@ -234,6 +234,8 @@ class TrainingData(Spec):
     """What the data are, for people."""
     snapshot: AwareDatetime | None = None
     """Time as of which a table was read."""
+    table_rows: Count | None = None
+    """Rows of the table at that time."""
     objects: tuple[DataObject, ...] = ()
     """Objects that were read, where the data lie in a bucket."""
 
@@ -290,6 +292,9 @@ class NumericBaseline(Spec):
     """Mean of the values present."""
     std: Annotated[float, Field(ge=0)]
     """Standard deviation of the values present."""
+    daily_psi: Annotated[float, Field(ge=0)] | None = None
+    """Population stability index that 99 in 100 days of training stay below, against training as a whole: how
+    far a day without a fault may be. Absent where training's rows have no time."""
 
     @model_validator(mode="after")
     def _binned(self) -> "NumericBaseline":
@@ -316,6 +321,9 @@ class CategoricalBaseline(Spec):
     """Category -> training rows."""
     missing: Fraction
     """Share of missing values, 0 to 1."""
+    daily_psi: Annotated[float, Field(ge=0)] | None = None
+    """Population stability index that 99 in 100 days of training stay below, against training as a whole: how
+    far a day without a fault may be. Absent where training's rows have no time."""
 
 
 Baseline = Annotated[NumericBaseline | CategoricalBaseline, Field(discriminator="kind")]

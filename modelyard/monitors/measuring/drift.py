@@ -18,6 +18,8 @@ WEEK = timedelta(days=7)
 WEEKS = 4
 # A feature that follows the calendar is judged by how far it is from training at other times like this.
 BEYOND_USUAL = 1.5
+# A day must be this much further from training than training's own days were.
+BEYOND_TRAINING = 1.25
 
 
 def measure(window: Window) -> Iterator[Measured]:
@@ -69,6 +71,7 @@ def _of_item(
     bound = max(
         window.model.monitors.drift.threshold,
         statistics.psi_by_chance(len(few), n, m, compared),
+        BEYOND_TRAINING * (baseline.daily_psi or 0.0),
         BEYOND_USUAL * _usual(window, values.FEATURE_PSI if named else values.PREDICTION_PSI, version, named),
     )
     # Some features stand still within a window, such as the weekday of a day: that is known from earlier

@@ -198,7 +198,7 @@ def test_the_same_fault_on_several_models_has_a_shared_cause() -> None:
 
 
 def test_a_drop_of_usage_explains_drift_and_is_told_as_traffic() -> None:
-    incident = one(volume([1.0] * 6 + [0.1, 0.1]) + drift([*QUIET, 0.6, 0.6]))
+    incident = one(volume([1.0] * 6 + [0.1] * 3) + drift([*QUIET, 0.6, 0.6, 0.6]))
     assert (incident.root, incident.key, incident.feature) == (Root.USAGE, "usage-drop", None)
     assert incident.causes[-1].kind == "traffic"
 
@@ -308,7 +308,7 @@ def test_a_silence_has_an_end() -> None:
 
 def test_during_a_deployment_less_traffic_is_expected_and_broken_data_are_not() -> None:
     deployment = Deployment(START + 8 * DAY - timedelta(minutes=10), "flights", "delay", 2)
-    assert found(volume([1.0] * 6 + [0.1, 0.1]), deployments=[deployment]).opened == ()
+    assert found(volume([1.0] * 5 + [0.1] * 3), deployments=[deployment]).opened == ()
     assert len(found(missing([*QUIET, 0.9, 0.9]), deployments=[deployment]).opened) == 1
 
 
@@ -336,9 +336,9 @@ def test_a_second_run_opens_nothing_anew() -> None:
 
 
 def test_an_incident_keeps_its_id_when_its_root_turns_out_to_lie_earlier() -> None:
-    early = found(drift([*QUIET, 4.0]))
+    early = found(drift([*QUIET, 4.0, 4.0]))
     known = [known_of(i) for i in early.opened]
-    later = found(drift([*QUIET, 4.0, 4.0]) + missing([*QUIET, 0.01, 0.9]), known=known)
+    later = found(drift([*QUIET, 4, 4, 4]) + missing([*QUIET, 0.01, 0.01, 0.9]), known=known)
     assert later.opened == () and later.closed == ()
     (changed,) = later.changed
     assert (changed.incident_id, changed.key) == (known[0].incident_id, "quality-invalid")
