@@ -1,9 +1,10 @@
 """One SQL: statements in BigQuery's dialect, made ready for BigQuery and translated for DuckDB.
 
 sqlglot translates. What it would translate to something that gives other results is corrected here, or
-refused with a `WarehouseError`; `docs/decisions/0010-one-sql-two-engines.md` lists what stays different.
+refused with a `WarehouseError`; `docs/decisions/0009-one-sql-two-engines.md` lists what stays different.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -115,10 +116,24 @@ def for_duckdb(sql: str, parameters: Mapping[str, Parameter], source: Callable[[
         parameters: by name; each is cast to its type.
         source: gives, for a reference, the SELECT in DuckDB's dialect that reads its rows.
     """
+    types = tuple(sorted((name, parameter.sql_type) for name, parameter in parameters.items()))
+    text, found, names = _translated(sql, types)
+    for ref in found:
+        text = text.replace(_place_of(ref), f"({source(ref)})")
+    return Statement(text, names)
+
+
+@functools.lru_cache(maxsize=256)
+def _translated(sql: str, types: tuple[tuple[str, str], ...]) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    """Return the statement in DuckDB's dialect with a place for each table, the tables and the parameters.
+
+    To parse a wide statement costs more than to run it on little data, and monitors repeat theirs.
+    """
     tree = read(sql)
     names = _parameters(tree)
+    by_name = dict(types)
     for node in reversed(list(tree.walk())):  # from the leaves up
-        if (made := _corrected(node, parameters)) is not None:
+        if (made := _corrected(node, by_name)) is not None:
             node.replace(made)
     try:
         translated = sqlglot.parse_one(_generated(tree), read="duckdb")
@@ -127,8 +142,18 @@ def for_duckdb(sql: str, parameters: Mapping[str, Parameter], source: Callable[[
     for unnest in list(translated.find_all(exp.Unnest)):
         if unnest.args.get("offset"):
             _count_from_zero(unnest)
-    made = _replaced(translated, lambda ref, _table: _parsed(f"({source(ref)})", "duckdb"))
-    return Statement(made.sql("duckdb"), names)
+    read_from = tuple(references(translated))
+    made = _replaced(translated, lambda ref, _table: exp.Table(this=_identifier(ref)))
+    return made.sql("duckdb"), read_from, names
+
+
+def _identifier(ref: str) -> exp.Identifier:
+    return exp.to_identifier(f"rows of {ref}", quoted=True)
+
+
+def _place_of(ref: str) -> str:
+    """Return what stands for the rows of a table; no reference has a blank or a quote in it."""
+    return f'"rows of {ref}"'
 
 
 def _parameters(tree: exp.Expr) -> frozenset[str]:
@@ -161,7 +186,7 @@ def _replaced(tree: exp.Expr, make: Callable[[str, exp.Table], exp.Expr]) -> exp
     return tree
 
 
-def _corrected(node: exp.Expr, parameters: Mapping[str, Parameter]) -> exp.Expr | None:
+def _corrected(node: exp.Expr, types: Mapping[str, str]) -> exp.Expr | None:
     """Return what DuckDB computes as BigQuery computes `node`; None where that is `node` itself."""
     match node:
         case exp.FarmFingerprint():
@@ -195,8 +220,8 @@ def _corrected(node: exp.Expr, parameters: Mapping[str, Parameter]) -> exp.Expr 
             return _rounded(node.this)
         case exp.Literal() if not node.is_string and "." in node.name and "e" not in node.name.lower():
             return _number(f"{node.name}e0")  # a FLOAT64; DuckDB would take it for a DECIMAL
-        case exp.Parameter() if node.name in parameters:
-            kind = exp.DataType.build(parameters[node.name].sql_type, dialect="bigquery")
+        case exp.Parameter() if node.name in types:
+            kind = exp.DataType.build(types[node.name], dialect="bigquery")
             return exp.Cast(this=node.copy(), to=kind)
     return None
 
