@@ -338,7 +338,7 @@ def test_a_second_run_opens_nothing_anew() -> None:
 def test_an_incident_keeps_its_id_when_its_root_turns_out_to_lie_earlier() -> None:
     early = found(drift([*QUIET, 4.0, 4.0]))
     known = [known_of(i) for i in early.opened]
-    later = found(drift([*QUIET, 4, 4, 4]) + missing([*QUIET, 0.01, 0.01, 0.9]), known=known)
+    later = found(drift([*QUIET, 4, 4, 4]) + missing([*QUIET, 0.01, 0.06, 0.06]), known=known)
     assert later.opened == () and later.closed == ()
     (changed,) = later.changed
     assert (changed.incident_id, changed.key) == (known[0].incident_id, "quality-invalid")
