@@ -81,6 +81,13 @@ PROOFS: dict[str, Run | Shell | Elsewhere | Target] = {
     'make test ARGS="tests/modules/test_examples.py"': Target("tests/modules/test_examples.py"),
     'make test ARGS="tests/stacks"': Target(f"{PYTEST} --dist loadfile tests/stacks"),
     "modelyard validate --environment dev": Run(),
+    "modelyard trace 019cadfa-9480-7345-8678-9abcdef01234": Elsewhere(
+        "tests/cli/test_trace.py::test_the_id_alone"
+    ),
+    (
+        "modelyard record-deployment --environment dev --report review.json --actor me@example.com "
+        "--repository example/models --commit HEAD --to local"
+    ): Elsewhere("tests/plan_review/test_deployment_record.py::test_the_local_warehouse_takes_the_row"),
     "python -m modelyard.monitors": Run(),
     "python -m modelyard.tables": Run(),
     "cdktf list": Elsewhere("tests/stacks/test_app.py::test_all_stacks_of_all_environments"),
@@ -222,6 +229,9 @@ def test_commands_for_google_are_of_words_that_exist(text: str) -> None:
         assert f"cdktf {given[0]} " in cdktf_help()
         assert options <= set(re.findall(r"--[\w-]+", cdktf_help(given[0])))
         assert_stacks_exist(given[1:])
+    elif program == "modelyard":
+        help_text = output([str(ROOT / ".venv" / "bin" / "modelyard"), given[0], "--help"], FORCE_COLOR="")
+        assert options <= set(re.findall(r"--[\w-]+", help_text))
     else:
         pytest.fail(f"no check for {program}: add one, or mark the block as one that needs no Google")
 
