@@ -1,6 +1,8 @@
 """A prediction is followed to everything behind it, and what is missing or false is said."""
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from modelyard.tables import MODEL_VERSIONS
 from modelyard.trace import Status, TraceError, trace
 from modelyard.trace.document import document
 from modelyard.trace.page import page, terminal
+from serving_images.prediction_log import Entry, LogSchema, Outcome, PredictionIds, PredictionLog, encode
 from tests.bigquery_emulator import bigquery_client, bigquery_endpoint
 from tests.modelyard.trace.world import ASKED, ID, IMAGE, World, past, world
 
@@ -325,9 +328,46 @@ def test_deployments_in_any_order(tmp_path_factory: pytest.TempPathFactory, depl
     assert any("in its place" in gap for gap in found.gaps) is replaced
 
 
-def test_times_are_utc_whatever_the_machine_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
+def test_a_row_of_the_real_log_is_found(empty: World) -> None:
+    """Logged by a server's own write-ahead log and shipper, with an id that was just given."""
+    manifest = empty.publish(1)
+    empty.deploy("a", datetime.now(UTC) - MINUTE, {1: 100})
+    schema = LogSchema(
+        table=empty.log_ref,
+        team="flights",
+        model="delay",
+        version=1,
+        pattern="rest",
+        features=(("distance", "float64"), ("carrier", "string"), ("age", "int64")),
+        prediction="float64",
+        image_digest=IMAGE,
+        code_digest=manifest["digest"],
+    )
+    ids = PredictionIds().take(3)
+    now = time.time_ns() // 1000
+    entry = Entry(now, 900, "caller@example.com", None, ids, [500.5, "UA", 41] * 3, [1.5, 2.5, 3.5])
 
+    async def serve() -> None:
+        log = PredictionLog(
+            empty.registry.with_name("log"),
+            {"delay": schema},
+            warehouse=empty.registry.with_name("warehouse"),
+        )
+        assert await log.write("delay", encode(entry), 3) is Outcome.DURABLE
+        await log.aclose()
+
+    asyncio.run(serve())
+    found = trace(ids[1], empty.place())
+    assert found.prediction.prediction == 2.5
+    assert [value.value for value in found.prediction.features] == [500.5, "UA", None]
+    assert statuses(found) == dict.fromkeys(
+        ("manifest", "manifest served", "manifest deployed", "image", "artefact", "signature"),
+        Status.VERIFIED,
+    )
+    assert found.gaps == ()
+
+
+def test_times_are_utc_whatever_the_machine_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     try:
