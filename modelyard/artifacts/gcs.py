@@ -4,7 +4,7 @@ from pathlib import Path
 
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
-from google.cloud import storage
+from google.cloud import storage  # type: ignore[attr-defined,unused-ignore]
 
 from modelyard.artifacts.errors import ArtifactError, NotStored
 

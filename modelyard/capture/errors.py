@@ -2,4 +2,4 @@
 
 
 class PublishError(Exception):
-    """A version cannot be published; the message says how to mend it."""
+    """A version cannot be published; the message says where, what, and how to mend it."""

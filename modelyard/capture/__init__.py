@@ -1,0 +1,19 @@
+"""Publishing from training code: one call captures what serving, monitoring and an audit need to know."""
+
+from modelyard.capture.errors import PublishError
+from modelyard.capture.frames import About, categorize, encode
+from modelyard.capture.provenance import package_url
+from modelyard.capture.publishing import Published, main, publish
+from modelyard.spec.base import Sensitivity
+
+__all__ = [
+    "About",
+    "PublishError",
+    "Published",
+    "Sensitivity",
+    "categorize",
+    "encode",
+    "main",
+    "package_url",
+    "publish",
+]
