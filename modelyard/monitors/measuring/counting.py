@@ -146,7 +146,9 @@ def _fingerprint(manifest: Manifest, prepared: Columns) -> str:
             value = f"CAST({column} AS FLOAT64)"
         else:
             value = column
-        terms.append(f"IFNULL({value}, {sql.number(math.pi / 10)}) * {sql.number(math.sqrt(_prime(index)))}")
+        # So small that no sum overflows, which BigQuery takes for an error.
+        weight = sql.number(math.sqrt(_prime(index)) / 1e6)
+        terms.append(f"IFNULL({value}, {sql.number(math.pi / 10)}) * {weight}")
     return " + ".join(terms)
 
 
@@ -238,7 +240,7 @@ def loss(manifest: Manifest, tree: LossTree, names: dict[str, str], measure: str
         if item == PREDICTION:
             return column
         if features[item].type is FeatureType.BOOL:
-            return f"IF({column}, 1.0, 0.0)"
+            return f"CASE WHEN {column} THEN 1.0 WHEN NOT {column} THEN 0.0 END"
         if features[item].type is FeatureType.STRING:
             known = _categories(manifest, features[item])
             cases = " ".join(f"WHEN {sql.text(c)} THEN {float(i)}" for i, c in enumerate(known))
@@ -252,16 +254,10 @@ def loss(manifest: Manifest, tree: LossTree, names: dict[str, str], measure: str
         held = value(node.feature)
         goes_left = f"{held} <= {sql.number(node.threshold)}"
         if node.missing_left:
-            goes_left = f"({goes_left} OR {_absent(node.feature, names, features, held)})"
+            goes_left = f"({goes_left} OR {held} IS NULL)"
         return f"CASE WHEN {goes_left} THEN {branch(node.left)} ELSE {branch(node.right)} END"
 
     return f"IF({names[PREDICTION]} IS NULL, NULL, {branch(0)})"
-
-
-def _absent(item: str, names: dict[str, str], features: dict[str, Feature], held: str) -> str:
-    # A boolean's value is never null, its column may be.
-    boolean = item in features and features[item].type is FeatureType.BOOL
-    return f"{names[item] if boolean else held} IS NULL"
 
 
 def _extremes(item: str, column: str) -> Iterator[Figure]:
@@ -273,8 +269,10 @@ def _moments(item: str, column: str, baseline: Baseline | None) -> Iterator[Figu
     """Yield the first two moments about training's mean, in its standard deviations."""
     if isinstance(baseline, NumericBaseline):
         scale = baseline.std or max(abs(baseline.mean), 1.0)
-        away = f"({column} - {sql.number(baseline.mean)}) / {sql.number(scale)}"
-        bounded = f"GREATEST(LEAST({away}, {WINSOR}), -{WINSOR})"
+        low, high = baseline.mean - WINSOR * scale, baseline.mean + WINSOR * scale
+        # Bounded before it is divided: BigQuery takes an overflow for an error.
+        held = f"LEAST(GREATEST(CAST({column} AS FLOAT64), {sql.number(low)}), {sql.number(high)})"
+        bounded = f"(({held} - {sql.number(baseline.mean)}) / {sql.number(scale)})"
         yield Figure(item, "deviation", f"SUM({bounded})")
         yield Figure(item, "squares", f"SUM({bounded} * {bounded})")
 

@@ -19,6 +19,8 @@ SCORES = 1000
 """Steps of a classifier's probability, for the measures that need its order."""
 # Probabilities as near to 0 and 1 as a logarithm takes them.
 NEAREST = 1e-15
+# Labels and predictions beyond it are none, and a label below `SMALLEST` is no measure of relative errors.
+LARGEST, SMALLEST = 1e60, 1e-9
 SEGMENT = "@segment:"
 # Features of more bins tell no segments apart.
 SEGMENTS = 120
@@ -151,7 +153,9 @@ def _joined(log: str, label: Label, manifest: Manifest, prepared: Columns, *, on
     columns = ", ".join(("TIMESTAMP_TRUNC(time, HOUR) AS hour", *prepared.select))
     key, value = sql.name(label.key), sql.name(label.column)
     distinct = " QUALIFY ROW_NUMBER() OVER (PARTITION BY id ORDER BY y) = 1" if once else ""
-    finite = "NOT IS_NAN(y) AND NOT IS_INF(y) AND NOT IS_INF(p)"
+    # BigQuery takes an overflow for an error, and errors are raised to the fourth power.
+    usual = f"NOT IS_NAN(y) AND ABS(y) <= {LARGEST}"
+    usual += " AND p BETWEEN 0 AND 1" if manifest.task is Task.CLASSIFICATION else f" AND ABS(p) <= {LARGEST}"
     return f"""
   SELECT * FROM (
     SELECT prediction_id AS id, {columns} FROM {sql.table(log)}
@@ -162,7 +166,7 @@ def _joined(log: str, label: Label, manifest: Manifest, prepared: Columns, *, on
     FROM {sql.table(label.table)} AS labels
     WHERE {_within(label)}
   ) AS known ON id = label_key
-  WHERE y IS NOT NULL AND p IS NOT NULL AND {finite}{distinct}
+  WHERE y IS NOT NULL AND p IS NOT NULL AND {usual}{distinct}
 """
 
 
@@ -203,9 +207,10 @@ def _sums(manifest: Manifest) -> Iterator[Figure]:
     yield Figure(LABELS, "fourth", "SUM(e * e * e * e)")
     yield Figure(LABELS, "label", f"SUM(y - {about})")
     yield Figure(LABELS, "label_squares", f"SUM((y - {about}) * (y - {about}))")
-    yield Figure(LABELS, "ratio", "SUM(IF(y = 0, 0.0, ABS(e / NULLIF(y, 0))))")
-    yield Figure(LABELS, "ratio_squares", "SUM(IF(y = 0, 0.0, (e / NULLIF(y, 0)) * (e / NULLIF(y, 0))))")
-    yield Figure(LABELS, "ratio_rows", "COUNTIF(y != 0)")
+    ratio = f"(e / IF(ABS(y) < {SMALLEST}, NULL, y))"
+    yield Figure(LABELS, "ratio", f"SUM(ABS{ratio})")
+    yield Figure(LABELS, "ratio_squares", f"SUM({ratio} * {ratio})")
+    yield Figure(LABELS, "ratio_rows", f"COUNT({ratio})")
 
 
 def segmented(manifest: Manifest) -> Iterator[tuple[Feature, Histogram]]:

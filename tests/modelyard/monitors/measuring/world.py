@@ -90,15 +90,31 @@ class World:
         return list(rows.to_pylist())
 
 
-def world(root: Path, **settings: Any) -> World:
-    """Return a world with an empty log; `settings` are of the model in the team file."""
-    made = manifest(features=FEATURES, baselines=BASELINES)
+def world(
+    root: Path | None,
+    *,
+    made: Manifest | None = None,
+    error: Any = None,
+    warehouse: Warehouse | None = None,
+    **settings: Any,
+) -> World:
+    """Return a world with an empty log.
+
+    Args:
+        root: folder of its warehouse.
+        made: manifest of its version.
+        error: error baseline of the manifest, where that is not given.
+        warehouse: its warehouse, where it is not a folder.
+        settings: of the model in the team file.
+    """
+    baselines = BASELINES | ({"error": error} if error else {})
+    made = made or manifest(features=FEATURES, baselines=baselines)
     team, model, names = deployed(**settings)
     model = model.model_copy(update={"manifest": made})
     team = team.model_copy(update={"models": (model,)})
     document = monitoring_config(team, names.team)
     return World(
-        modelyard.warehouse.local(root),
+        warehouse or modelyard.warehouse.local(root),
         watched(document)[0],
         made,
         prediction_log(model, names),
