@@ -43,7 +43,7 @@ class App:
         self._log = log
         self._metrics = metrics
         self._callers = callers or Callers()
-        self._batcher = Batcher(log)
+        self.batcher = Batcher(log)
         self._thread = ThreadPoolExecutor(1, "large-requests")
         self._large: set[asyncio.Task[None]] = set()
         self._rejected: dict[str, int] = dict.fromkeys(("400", "404", "405", "408", "413", "431", "503"), 0)
@@ -145,7 +145,7 @@ class App:
                 return
             self.in_flight += 1
             headers = request.headers
-            self._batcher.add(
+            self.batcher.add(
                 Job(request, version, rows, render, settle, self._callers(headers), trace_of(headers))
             )
 
@@ -169,7 +169,7 @@ class App:
                 fail(request, settle, error)
                 return
             job = Job(request, version, rows, render, settle, self._callers(headers), trace_of(headers))
-            self._batcher.log([job], scores)
+            self.batcher.log([job], scores)
 
         return predict
 

@@ -1,7 +1,7 @@
 """Scores rows and logs them, for all requests that one turn of the event loop has brought, together.
 
 Nobody waits for others: what has arrived when the loop comes to it is one call of the model and one group in
-the log. An answer is made while its rows are being written, and leaves when they are durable.
+the log. An answer leaves when its rows are durable.
 """
 
 import asyncio
@@ -127,13 +127,13 @@ class Batcher:
             flat: Any = rows[0] if count == 1 and not version.times else logged(rows, version.features)
             flags = job.rows.flags
             latency = int((now - job.request.started) * 1e6)
+            job.reply = job.render(job)
             append(
                 key,
                 encode(Entry(now_us, latency, job.caller, job.trace, ids, flat, predictions, flags)),  # type: ignore[arg-type]
                 count,
                 job.done,
             )
-            job.reply = job.render(job)
 
     def _flush(self) -> None:
         jobs, self._jobs = self._jobs, []
