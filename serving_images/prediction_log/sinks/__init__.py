@@ -71,7 +71,7 @@ def open_sink(warehouse: Path | None, bigquery_endpoint: str | None = None) -> S
     return BigQuerySink(bigquery_endpoint)
 
 
-def waits(first: float = 0.5, longest: float = 60.0) -> Iterator[float]:
+def waits(first: float = 0.2, longest: float = 60.0) -> Iterator[float]:
     """Yield how long to wait before each further attempt, in seconds: doubling up to `longest`, for ever."""
     while True:
         yield first

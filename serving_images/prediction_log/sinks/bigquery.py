@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import grpc
 import pyarrow as pa
@@ -27,6 +27,8 @@ _IN_FLIGHT = 4  # requests that wait for their answers
 _ANSWER_SECONDS = 60.0
 _IDLE_SECONDS = 120.0  # BigQuery ends a stream after some five minutes
 _ATTEMPTS = 4  # within one write, before the store counts as away
+# A peer that is gone without a word is noticed.
+_KEEPALIVE = [("grpc.keepalive_time_ms", 60_000), ("grpc.keepalive_timeout_ms", 20_000)]
 _FAULTS = (
     concurrent.futures.TimeoutError,
     exceptions.GoogleAPIError,
@@ -54,7 +56,7 @@ class BigQuerySink:
 
     def __init__(self, endpoint: str | None = None) -> None:
         self._endpoint = endpoint
-        self._client: Any = None
+        self._client: _Client | None = None
         self._streams: dict[tuple[str, bytes], AppendRowsStream] = {}
         self._used = time.monotonic()
 
@@ -85,23 +87,31 @@ class BigQuerySink:
         again: list[_Part] = []
         last: Exception | None = None
         for start in range(0, len(parts), _IN_FLIGHT):
-            sent: list[tuple[_Part, AppendRowsFuture]] = []
             window = parts[start : start + _IN_FLIGHT]
+            sent: list[tuple[_Part, AppendRowsFuture]] = []
+            broken = False
             try:
                 for part in window:
                     sent.append((part, self._stream(table, schema).send(_request(part.batch))))
             except _FAULTS as error:
-                last = error
+                last, broken = self._cause(error), True
                 again += window[len(sent) :]
             for part, future in sent:
                 try:
                     future.result(timeout=_ANSWER_SECONDS)  # type: ignore[no-untyped-call]
                 except _FAULTS as error:
                     last = error
+                    # An answer that says no leaves the stream as it is.
+                    broken = broken or getattr(error, "response", None) is None
                     again += _without_refused(part, error, refused)
-            if last is not None:
+            if broken:
                 self._forget(table, schema)
         return again, last
+
+    def _cause(self, error: Exception) -> Exception:
+        """Return why a stream could not be opened, which the stream manager does not tell."""
+        cause = self._client.error if self._client and isinstance(error, exceptions.Unknown) else None
+        return cause or error
 
     def _stream(self, table: str, schema: pa.Schema) -> AppendRowsStream:
         serialized = schema.serialize().to_pybytes()
@@ -109,13 +119,13 @@ class BigQuerySink:
         stream = self._streams.get(key)
         if stream is None:
             if self._client is None:
-                self._client = _client(self._endpoint)
+                self._client = _Client(self._endpoint)
             project, dataset, name = table.split(".")
             template = types.AppendRowsRequest(
                 write_stream=f"projects/{project}/datasets/{dataset}/tables/{name}/streams/_default"
             )
             template.arrow_rows.writer_schema.serialized_schema = serialized
-            stream = AppendRowsStream(self._client, template)
+            stream = AppendRowsStream(cast(Any, self._client), template)
             self._streams[key] = stream
         return stream
 
@@ -139,7 +149,7 @@ class BigQuerySink:
         """Close streams and channel."""
         self._close_streams()
         if self._client is not None:
-            self._client.transport.close()
+            self._client.close()
             self._client = None
 
     def __enter__(self) -> Self:
@@ -151,12 +161,33 @@ class BigQuerySink:
         self.close()
 
 
-def _client(endpoint: str | None) -> Any:
-    make: Any = storage.BigQueryWriteClient
-    if endpoint is None:
-        return make()
-    channel = grpc.insecure_channel(endpoint)
-    return make(transport=BigQueryWriteGrpcTransport(channel=channel))
+class _Client:
+    """What the official stream manager needs of a client, without its retries and with the cause of a fault.
+
+    The client would retry to open a stream for a day, and the manager hides why one cannot be opened.
+    """
+
+    def __init__(self, endpoint: str | None) -> None:
+        make: Any = storage.BigQueryWriteClient
+        channel: Any = grpc.insecure_channel(endpoint, _KEEPALIVE) if endpoint else _google_channel
+        self._client = make(transport=BigQueryWriteGrpcTransport(channel=channel))
+        self.error: Exception | None = None
+
+    def append_rows(self, requests: Any, **options: Any) -> Any:
+        """Open a stream; blocks until the first answer."""
+        try:
+            return self._client.append_rows(requests, retry=None, **options)
+        except exceptions.GoogleAPIError as error:
+            self.error = error
+            raise
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._client.transport.close()
+
+
+def _google_channel(host: str, options: Sequence[tuple[str, Any]] = (), **others: Any) -> Any:
+    return BigQueryWriteGrpcTransport.create_channel(host, options=[*options, *_KEEPALIVE], **others)
 
 
 def _request(batch: pa.RecordBatch) -> types.AppendRowsRequest:
