@@ -4,6 +4,8 @@ Everything it makes is under `build/demo`; each run starts from nothing.
 """
 
 import fcntl
+import getpass
+import hashlib
 import json
 import re
 import shutil
@@ -32,6 +34,13 @@ _RESOURCE_CHANGE = re.compile(r"^\s*# (.+) will be (.+)$")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        return "unknown"
+
+
 class DemoError(Exception):
     """A step of the demo did not do what it shows. The message says which, and where its output is."""
 
@@ -46,6 +55,7 @@ class Demo:
         self.workspace = self.folder / "workspace"
         self.out = self.folder / "cdktf.out"
         self.log = self.folder / "demo.log"
+        self.warehouse = self.folder / "warehouse"
 
     def run(self) -> None:
         """Show validation, synthesis, deployment, an empty second plan, and the diff of one changed file.
@@ -72,6 +82,7 @@ class Demo:
             }
             self._synthesize(environment)
             self._deploy(environment)
+            self._record()
             self._plan_again(environment)
             self._change(environment)
         self._print(f"\n[bold green]Done[/] in {time.monotonic() - started:.0f} s. {NOTICE}")
@@ -126,6 +137,32 @@ class Demo:
         # What was made stands in the states: cdktf leaves lines out when two stacks speak at once.
         if (made := self._deployed()) != total:
             raise DemoError(f"{made} of {total} resources were made. The log is {self.log}.")
+
+    def _record(self) -> None:
+        """Record the deployment, so that `modelyard trace` knows who deployed what answers."""
+        from plan_review.deployment_record import record_applied
+
+        files = sorted((self.out / "stacks").glob("*/cdk.tf.json"))
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+        with self._step("Record who deployed what"):
+            told = record_applied(
+                self.workspace,
+                environment=ENVIRONMENT,
+                stacks=list(self._stacks()),
+                plan_digest=f"sha256:{digest}",
+                actor=_user(),
+                repository=self.root.name,
+                commit=self._commit(),
+                folder=self.warehouse,
+            )
+        self._print(f"    {escape(told)}")
+
+    def _commit(self) -> str:
+        git = ["git", "-C", str(self.root), "rev-parse", "HEAD"]
+        try:
+            return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return "unknown"
 
     def _deployed(self) -> int:
         """Return how many resources the states hold."""

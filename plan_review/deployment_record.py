@@ -77,6 +77,41 @@ def record(
     raise ReviewError(to, "this is neither `bigquery` nor `local` nor a file that ends in .jsonl or .duckdb.")
 
 
+def record_applied(
+    root: Path,
+    *,
+    environment: str,
+    stacks: Sequence[str],
+    plan_digest: str,
+    actor: str,
+    repository: str,
+    commit: str,
+    folder: Path,
+    approved_by: Sequence[str] = (),
+) -> str:
+    """Write the row of a deployment to the stand-in into the local warehouse in `folder`; return where it is.
+
+    Args:
+        root: the checkout that was deployed.
+        environment: the environment that it was deployed to.
+        stacks: that were applied without error.
+        plan_digest: `sha256:<hex>` of what was applied.
+        actor: who applied.
+        repository: repository deployed from.
+        commit: commit deployed.
+        folder: the local warehouse.
+        approved_by: people who approved.
+    """
+    fleet = Fleet(root)
+    facts = fleet.environments[environment]
+    report = {"stacks": [{"stack": stack} for stack in stacks], "digest": plan_digest}
+    row = make_row(
+        fleet, facts, report, actor=actor, repository=repository, commit=commit, approved_by=approved_by,
+        succeeded=True,
+    )  # fmt: skip
+    return to_warehouse(row, facts, folder)
+
+
 def read_report(path: Path) -> dict[str, Any]:
     """Return a review in JSON.
 

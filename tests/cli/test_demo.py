@@ -7,6 +7,10 @@ import pytest
 from rich.console import Console
 
 from cli.demo import Demo, DemoError
+from modelyard.naming import Names
+from modelyard.spec.load import load_environment, team_names
+from modelyard.tables import DEPLOYMENTS
+from modelyard.warehouse import local, reference
 from tests.stacks.fleet import ROOT
 
 
@@ -18,8 +22,13 @@ def test_the_demo_deploys_everything_and_shows_the_diff_of_one_file(tmp_path: Pa
     assert "11 of 11 plans are empty" in shown
     assert "of 11 stacks, local-team-flight-ops changed" in shown
     assert "google_monitoring_alert_policy" in shown
-    assert "Plan: 0 to add, 2 to change, 0 to destroy." in shown
+    assert "Plan: 0 to add, 3 to change, 0 to destroy." in shown
     assert "Google was not asked" in shown
+
+    ref = reference(Names.of(load_environment(ROOT, "local")), DEPLOYMENTS)
+    [row] = local(tmp_path / "demo" / "warehouse").query(f"SELECT * FROM `{ref}`").to_pylist()
+    assert row["succeeded"] and len(row["stacks"]) == 11
+    assert {model["team"] for model in row["models"]} == set(team_names(ROOT))
 
 
 def test_a_second_demo_at_the_same_time_is_refused(tmp_path: Path) -> None:

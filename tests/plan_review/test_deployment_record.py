@@ -13,7 +13,7 @@ import pytest
 from modelyard.tables.metadata import DEPLOYMENTS
 from modelyard.tables.table import Column, Mode, Type
 from modelyard.warehouse import local, reference
-from plan_review.deployment_record import make_row, read_report, record, to_bigquery
+from plan_review.deployment_record import make_row, read_report, record, record_applied, to_bigquery
 from plan_review.errors import ReviewError
 from plan_review.fleet import Fleet
 from plan_review.render import FORMATS
@@ -119,6 +119,26 @@ def test_the_local_warehouse_takes_the_row(
         {"succeeded": succeeded, "approved_by": ["alice", "bob"], "team": "pricing"}
         for succeeded in (False, True)
     ]
+
+
+def test_a_deployment_to_the_standin_is_recorded_without_a_review(inputs: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "environment": "dev",
+        "stacks": ["dev-team-pricing", "dev-platform"],
+        "plan_digest": "sha256:" + "0" * 64,
+        "actor": "me",
+        "repository": "models",
+        "commit": "c" * 40,
+        "folder": tmp_path,
+    }
+    assert record_applied(inputs, **settings).startswith("Recorded")
+    assert record_applied(inputs, **settings).startswith("Already")
+    ref = reference(Fleet(inputs).environments["dev"].names, DEPLOYMENTS)
+    [row] = local(tmp_path).query(f"SELECT * FROM `{ref}`").to_pylist()
+    assert (row["actor"], row["approved_by"], row["succeeded"]) == ("me", [], True)
+    assert {(model["team"], model["percent"]) for model in row["models"]} == {
+        ("pricing", 10), ("pricing", 90), ("pricing", 100),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
