@@ -1,10 +1,11 @@
-"""Segments reach the store whole and once, whatever is wrong with them, with the store, or with the shipper."""
+"""Segments reach the store whole and once, whatever is wrong with them, the store, or the shipper."""
 
 import json
 import os
 import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -325,7 +326,7 @@ def test_older_format_is_kept_whole_and_the_rest_is_sent(
     for offset in (0, 24):
         struct.pack_into("<I", data, offset + 8, 0)
         fields = bytes(data[offset : offset + 20])
-        struct.pack_into("<I", data, offset + 20, segments.zlib.crc32(fields))
+        struct.pack_into("<I", data, offset + 20, zlib.crc32(fields))
     path.write_bytes(data)
     given = fill(folder)
     assert shipper.pass_over()

@@ -1,0 +1,246 @@
+"""Kill server and shipper at random points under load; find answered = logged, each row once.
+
+python -m tests.serving_images.prediction_log.kill --rounds 100
+
+After every round the server starts on the same folder. In the end each row that was answered is in the store
+exactly once, and each row of the store that was not answered belongs to a request that was under way when the
+server was killed.
+"""
+
+import argparse
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from serving_images.prediction_log import Outcome
+from tests.serving_images.prediction_log.samples import closed, stored
+
+ROOT = Path(__file__).resolve().parents[3]
+PIPELINE = 8  # requests of a connection that are under way at once
+
+
+class Server:
+    """The load server as a process."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.serving_images.prediction_log.load_server", str(folder), *options],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the server ended with {self._process.wait()} before it served")
+        self.port = int(line)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def shipper(self, timeout: float = 20.0) -> int:
+        """Return the process id of its shipper, once it has started to ship."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            for child in children(self.pid):
+                if held_by(self.folder / "shipper.lock") == child:
+                    return child
+            time.sleep(0.005)
+        raise RuntimeError("the server has no shipper")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> str:
+        """End it gracefully; return what it says of its counts."""
+        self._process.terminate()
+        said, _ = self._process.communicate()
+        return said
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self.kill()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def children(pid: int) -> list[int]:
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        threads = [path.name for path in Path(f"/proc/{pid}/task").iterdir() if path.name != str(pid)]
+        for thread in threads:
+            found += " " + Path(f"/proc/{pid}/task/{thread}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in found.split()]
+
+
+def held_by(lock: Path) -> int:
+    try:
+        return int(lock.read_text() or 0)
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+@dataclass
+class Load:
+    """Connections that ask without pause, and what they were told."""
+
+    rows: int = 1
+    outcomes: Counter[str] = field(default_factory=Counter)
+    answered: dict[str, str] = field(default_factory=dict)
+    """Id of each answered row, and its request."""
+    unanswered: set[str] = field(default_factory=set)
+    """Requests that got no answer, or a refusal."""
+    _requests: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, port: int, connections: int, until: threading.Event) -> list[threading.Thread]:
+        """Start the connections; each ends with the server or when `until` is set."""
+        threads = [threading.Thread(target=self._ask, args=(port, until)) for _ in range(connections)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _ask(self, port: int, until: threading.Event) -> None:
+        open_requests: set[str] = set()
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+                lines = connection.makefile("rb")
+                while not until.is_set():
+                    new = [self._name() for _ in range(PIPELINE - len(open_requests))]
+                    open_requests.update(new)
+                    connection.sendall(b"".join(f"{name} {self.rows}\n".encode() for name in new))
+                    self._take(lines.readline(), open_requests)
+                while open_requests:
+                    self._take(lines.readline(), open_requests)
+        except ConnectionError:
+            pass
+        finally:
+            with self._lock:
+                self.unanswered |= open_requests
+
+    def _name(self) -> str:
+        with self._lock:
+            self._requests += 1
+            return f"request-{self._requests}"
+
+    def _take(self, line: bytes, open_requests: set[str]) -> None:
+        if not line.endswith(b"\n"):
+            raise ConnectionError("the server is gone")
+        name, outcome, *ids = line.decode().split()
+        open_requests.remove(name)
+        with self._lock:
+            self.outcomes[outcome] += len(ids)
+            if outcome == Outcome.DURABLE:
+                self.answered.update(dict.fromkeys(ids, name))
+
+
+@dataclass
+class Finding:
+    """What the store has against what was answered."""
+
+    answered: int
+    logged: int
+    missing: set[str]
+    twice: set[str]
+    unexplained: set[str]
+    """Rows of the store that were not answered, of requests that were."""
+
+    @property
+    def sound(self) -> bool:
+        return not (self.missing or self.twice or self.unexplained)
+
+
+def compare(load: Load, warehouse: Path) -> Finding:
+    table = stored(warehouse)
+    callers = dict(
+        zip(
+            table.column("prediction_id").to_pylist(),
+            table.column("caller").to_pylist() if table.num_rows else [],
+            strict=True,
+        )
+    )
+    times = Counter(table.column("prediction_id").to_pylist())
+    return Finding(
+        answered=len(load.answered),
+        logged=len(times),
+        missing=load.answered.keys() - times.keys(),
+        twice={one for one, count in times.items() if count > 1},
+        unexplained={
+            one
+            for one, caller in callers.items()
+            if load.answered.get(one) != caller and (one in load.answered or caller not in load.unanswered)
+        },
+    )
+
+
+def run(folder: Path, rounds: int, seed: int, longest: float = 0.6) -> tuple[Finding, Counter[str]]:
+    """Kill in each round the server, the shipper, or both; return the finding and how often each was killed."""
+    chance = random.Random(seed)
+    log, warehouse = folder / "log", folder / "warehouse"
+    options = ["--warehouse", str(warehouse), "--segment-bytes", "65536", "--roll-seconds", "0.05"]
+    load = Load()
+    killed: Counter[str] = Counter()
+    for _ in range(rounds):
+        victim = chance.choice(["server", "server", "shipper", "both"])
+        until = threading.Event()
+        with Server(log, *options) as server:
+            threads = load.run(server.port, connections=4, until=until)
+            shipper = server.shipper() if victim != "server" or chance.random() < 0.7 else None
+            time.sleep(chance.uniform(0, longest))
+            if victim != "server" and shipper:
+                os.kill(shipper, signal.SIGKILL)
+            if victim == "shipper":
+                time.sleep(chance.uniform(0, longest))
+            if victim != "both":
+                time.sleep(chance.uniform(0, 0.02))
+            server.kill()
+            killed[victim] += 1
+            for thread in threads:
+                thread.join()
+    with Server(log, *options) as server:
+        server.stop()
+    if closed(log):
+        raise RuntimeError(f"segments are left: {closed(log)}")
+    return compare(load, warehouse), killed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        finding, killed = run(Path(folder), options.rounds, options.seed)
+    print(
+        f"{options.rounds} rounds (seed {options.seed}) in {time.monotonic() - started:.0f} s; killed: "
+        + ", ".join(f"{victim} {count}" for victim, count in sorted(killed.items()))
+    )
+    print(
+        f"{finding.answered} rows answered, {finding.logged} logged, {len(finding.missing)} missing, "
+        f"{len(finding.twice)} twice, {len(finding.unexplained)} of nobody"
+    )
+    return 0 if finding.sound and finding.answered else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
