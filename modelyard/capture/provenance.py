@@ -4,6 +4,7 @@ import ast
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 import tomllib
@@ -68,9 +69,10 @@ def created() -> datetime:
 
 def environment() -> TrainingEnvironment:
     """Return facts about this machine that may matter to a result, and none that name it."""
+    release = re.match(r"\d+(\.\d+)?", platform.release())
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return TrainingEnvironment(
-        system=f"{platform.system()} {platform.release()}",
+        system=f"{platform.system()} {release[0] if release else ''}".strip(),
         machine=platform.machine(),
         processors=processors,
         image=os.environ.get("MODELYARD_IMAGE", ""),

@@ -268,7 +268,7 @@ class TrainingEnvironment(Spec):
     """The machine the version was trained on."""
 
     system: str
-    """Operating system and its release, such as `Linux 6.1`."""
+    """Operating system and its version, such as `Linux 6.1`."""
     machine: str
     """Processor architecture, such as `x86_64`."""
     processors: Annotated[int, Field(gt=0)]

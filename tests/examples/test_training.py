@@ -27,13 +27,21 @@ SMALL = (
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MODELYARD_REGISTRY", str(tmp_path))
-    return tmp_path
+    for name in ("MODELYARD_ENVIRONMENT", "MODELYARD_SIGNING_KEY", "MODELYARD_WAREHOUSE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODELYARD_REGISTRY", str(tmp_path / "registry"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "registry"
 
 
 def train_apart(registry: Path, *names: str, seed: str) -> None:
     """Train in a process of its own, as people do, with another order of sets."""
-    environment = {**os.environ, "MODELYARD_REGISTRY": str(registry), "PYTHONHASHSEED": seed}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
+    environment |= {
+        "MODELYARD_REGISTRY": str(registry / "registry"),
+        "PYTHONHASHSEED": seed,
+        "XDG_CONFIG_HOME": str(registry / "config"),
+    }
     only = [argument for name in names for argument in ("--only", name)]
     command = [sys.executable, "-m", "examples.train_all", *only]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -71,10 +79,10 @@ def test_training_reproduces_the_pinned_manifest(path: Path, registry: Path) -> 
 def test_training_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         train_apart(tmp_path / seed, *SMALL, seed=seed)
-    first, second = tmp_path / "1", tmp_path / "2"
+    first, second = tmp_path / "1" / "registry", tmp_path / "2" / "registry"
     files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
-    artifacts = [file for file in files if file.name.startswith("model.")]
-    assert len(artifacts) == 5
+    artifacts = [file for file in files if file.name.startswith("model-")]
+    assert len(artifacts) == 10, "each version natively and as ONNX"
     assert filecmp.cmpfiles(first, second, map(str, artifacts), shallow=False)[0] == [
         str(a) for a in artifacts
     ]
@@ -82,7 +90,8 @@ def test_training_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         if file.name == "manifest.json":
             documents = [json.loads((folder / file).read_bytes()) for folder in (first, second)]
             for document in documents:  # another commit may have been made between the two runs
-                del document["code"], document["created"], document["digest"]
+                for part in ("bom", "code", "created", "digest", "signing"):
+                    del document[part]
             assert documents[0] == documents[1]
 
 
@@ -94,8 +103,12 @@ def test_published_files_answer_as_their_baselines_say(registry: Path) -> None:
     import skops.io
     import xgboost
 
-    price = xgboost.Booster(model_file=registry / "pricing/vehicle-price/2/model.ubj")
-    manifest = Manifest.model_validate_json((registry / "pricing/vehicle-price/2/manifest.json").read_bytes())
+    def published(version: str) -> tuple[Manifest, Path]:
+        manifest = Manifest.model_validate_json((registry / version / "manifest.json").read_bytes())
+        return manifest, registry / manifest.artifact.uri
+
+    manifest, file = published("pricing/vehicle-price/2")
+    price = xgboost.Booster(model_file=file)
     make = manifest.signature.features[0]
     assert make.categories is not None
     cadillac, saturn = (
@@ -104,10 +117,8 @@ def test_published_files_answer_as_their_baselines_say(registry: Path) -> None:
     prices = price.predict(xgboost.DMatrix(np.array([cadillac, saturn], np.float32)))
     assert prices[0] > 1.5 * prices[1] > 5_000
 
-    risk = lightgbm.Booster(model_file=registry / "pricing/credit-default/1/model.txt")
-    manifest = Manifest.model_validate_json(
-        (registry / "pricing/credit-default/1/manifest.json").read_bytes()
-    )
+    manifest, file = published("pricing/credit-default/1")
+    risk = lightgbm.Booster(model_file=file)
     names = [feature.name for feature in manifest.signature.features]
     applicant = dict.fromkeys(names, np.nan) | {"seniority": 10, "time": 48, "amount": 1000, "price": 1500}
     clean, defaulted = (
@@ -115,7 +126,7 @@ def test_published_files_answer_as_their_baselines_say(registry: Path) -> None:
     )
     assert 0 < clean < 0.5 < defaulted / clean
 
-    archive = registry / "fleet-care/fuel-economy/1/model.skops"
+    _, archive = published("fleet-care/fuel-economy/1")
     assert skops.io.get_untrusted_types(file=archive) == [], "the file must load without trusting anything"
     import pandas as pd
 
