@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=float(os.environ.get("MODELYARD_DRAIN_SECONDS", "10")),
         help="between SIGTERM and accepting no more [MODELYARD_DRAIN_SECONDS]",
     )
+    serving.add_argument(
+        "--log-bytes", type=int, default=1 << 30, help="disk for log rows that are not yet sent"
+    )
     serving.add_argument("--request-seconds", type=float, default=20.0, help="for a request to arrive")
     chosen = parser.parse_args(arguments)
     return run(lambda: _serve(chosen))
@@ -49,6 +52,7 @@ def _serve(chosen: argparse.Namespace) -> int:
             port=chosen.port,
             config=chosen.config,
             log=chosen.log,
+            log_bytes=chosen.log_bytes,
             drain_seconds=chosen.drain_seconds,
             limits=Limits(request_seconds=chosen.request_seconds),
         )

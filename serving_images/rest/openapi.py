@@ -102,8 +102,8 @@ def _add(paths: Json, path: str, version: Version, parameters: list[Json]) -> No
     paths[f"{base}/infer"] = {
         "post": {
             "summary": "Open Inference Protocol: predict rows given as tensors",
-            "description": "A tensor `[rows]` per feature, or one `[rows, features]` that holds all. The schema "
-            "shows one row. Tensors may be binary.",
+            "description": "A tensor `[rows]` per feature, or one `[rows, features]` that holds all; the "
+            "schema shows one row. Tensors may be binary.",
             "parameters": parameters,
             "requestBody": {
                 "required": True,
