@@ -1,6 +1,5 @@
 """A model with a past: published, signed, deployed twice, asked. On local files or on BigQuery's API."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,10 +16,11 @@ from modelyard.naming import Names
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.manifest import digest_of
 from modelyard.tables import DEPLOYMENTS, MODEL_VERSIONS, Table, arrow_schema, prediction_log
-from modelyard.trace import Log, Place, local_place
+from modelyard.trace import Place, cloud_place, local_place
 from modelyard.warehouse import Warehouse, reference
+from modelyard.warehouse.folders import LocalWarehouse
 from tests.bigquery_emulator import create_table
-from tests.modelyard.sample import HASH, NAMES, deployed, manifest
+from tests.modelyard.sample import HASH, NAMES, deployed, environment, manifest
 
 # The first 48 bits are the time: this one was asked for on 2026-03-02, 10:00:00 UTC.
 ID = "019cadfa-9480-7345-8678-9abcdef01234"
@@ -46,8 +46,7 @@ class World:
     @property
     def log_ref(self) -> str:
         own = self.names.team("flights")
-        project = self.client.project if self.client else own.project
-        return f"{project}.{own.dataset}.{own.model('delay').log_table}"
+        return f"{own.project}.{own.dataset}.{own.model('delay').log_table}"
 
     def place(self, declared: Mapping[str, Sensitivity] | None = None) -> Place:
         """The place, with what the team file says about features."""
@@ -56,16 +55,17 @@ class World:
             return declared or {}
 
         if self.client is None:
-            assert isinstance(self.warehouse, modelyard.warehouse.folders.LocalWarehouse)
+            assert isinstance(self.warehouse, LocalWarehouse)
             return local_place(self.warehouse, self.registry, said)
-        return Place(
-            self.warehouse,
-            lambda _team, _model: [Log(self.log_ref, "dev")],
-            lambda _environment, table: [f"{self.names.project}.{self.names.dataset('metadata')}.{table}"],
-            str(self.registry),
-            said,
-            anywhere=False,
-        )
+        tenants = {
+            "parent": "folders/1",
+            "billing_account": "012345-6789AB-CDEF01",
+            "prefix": self.names.tenant_prefix,
+        }
+        team, _model, _names = deployed(sensitivity=declared or {})
+        made = cloud_place(self.warehouse, environment(project=self.names.project, tenants=tenants), [team])
+        assert made.registry == f"gs://{self.names.project}-model-artifacts"
+        return replace(made, registry=str(self.registry))  # no bucket runs here
 
     def publish(self, version: int, **changes: Any) -> dict[str, Any]:
         """Put the model's file into the registry, signed, and its row into the table of versions."""
@@ -157,7 +157,7 @@ def world(folder: Path, client: Any = None) -> World:
         return World(modelyard.warehouse.local(folder / "warehouse"), NAMES, registry, log)
     made = World(
         modelyard.warehouse.bigquery(client.project, client),
-        replace(NAMES, project=client.project),
+        replace(NAMES, project=client.project, tenant_prefix=client.project),
         registry,
         log,
         client,
@@ -181,8 +181,3 @@ def past(folder: Path, client: Any = None) -> World:
     made.deploy("deployment-1", ASKED - timedelta(days=3), {1: 100})
     made.predict()
     return made
-
-
-def manifest_text(document: Mapping[str, Any]) -> str:
-    """A manifest as the table of versions holds it."""
-    return json.dumps(document)
