@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def run(checkout: Path, line: str, status: int = 0) -> str:
     line = re.sub(r"^modelyard ", "python -m cli.main ", line)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
     environment |= {
+        "XDG_CONFIG_HOME": str(checkout.parent / f"{checkout.name}-config"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(checkout),
         **{
@@ -75,20 +77,18 @@ def test_guide_leads_to_a_valid_team_file(checkout: Path) -> None:
     assert told and published
     assert (told[1], told[3]) == (published[1], published[3])
     assert float(told[2]) == pytest.approx(float(published[2]), rel=0.02)
-    assert {path.name for path in (checkout / ".modelyard/registry/housing/sale-price/1").iterdir()} == {
-        "model.ubj",
-        "manifest.json",
-    }
+    written = {path.name for path in (checkout / ".modelyard/registry/housing/sale-price/1").iterdir()}
+    told_files = set(re.findall(r"`((?:model|manifest|bom|signature)[^`]*)`", GUIDE))
+    assert len(written) == len(told_files) == 5
+    assert all(any(fnmatchcase(file, pattern) for pattern in told_files) for file in written)
 
     team = load.load_team(checkout, "housing", load.load_environment(checkout, "prod"))
     assert [(model.name, model.manifest.version) for model in team.models] == [("sale-price", 1)]
 
     train = next(line for line in lines() if line.startswith("python -m"))
     assert "unchanged" in run(checkout, train)
-    path.write_text(script.replace('"max_depth": 3', '"max_depth": 4'))
-    assert run(checkout, train, status=2).startswith(
-        "housing/sale-price@1 is published already, with other artifact"
-    )
+    path.write_text(script.replace("random_state=1)", "random_state=2)"))
+    assert "housing/sale-price@2 published" in run(checkout, train)
 
     file = checkout / "teams/housing/team.yaml"
     file.write_text(
