@@ -1,5 +1,6 @@
 """`modelyard trace`: from a prediction back to data, code, dependencies and approvals."""
 
+import sys
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from modelyard.trace import Place
 
 DIFFERS = 1
+_WIDTH = 160
 
 
 def trace(
@@ -87,7 +89,8 @@ def trace(
     else:
         from rich.console import Console
 
-        Console(highlight=False, soft_wrap=False).print(terminal(found))
+        # Into a file or a pipe, digests stay on one line.
+        Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH).print(terminal(found))
     if not found.sound:
         raise typer.Exit(DIFFERS)
 

@@ -243,7 +243,7 @@ def _gaps(prediction: Prediction, version: Version | None, deployment: Deploymen
     gaps = []
     if version is None:
         gaps.append(
-            f"{what} is not in the table of versions: artefact, data, code and dependencies are unknown"
+            f"version {what} is not in the table of versions: artefact, data, code and packages are unknown"
         )
     else:
         code = version.manifest.code

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _SIGNS = {Status.VERIFIED: "✓", Status.DIFFERS: "✗", Status.UNREACHABLE: "?"}
 _COLOURS = {Status.VERIFIED: "green", Status.DIFFERS: "bold red", Status.UNREACHABLE: "yellow"}
+_WORSE = [Status.VERIFIED, Status.UNREACHABLE, Status.DIFFERS]
 # Packages that are shown; all of them stand in the bill of materials and in the JSON form.
 _PACKAGES = 8
 
@@ -196,8 +197,11 @@ def terminal(trace: Trace) -> "RenderableType":
 
 def _summary(trace: Trace) -> str:
     """Return how many digests and signatures came out as recorded."""
+    if not trace.checks:
+        return f"{_SIGNS[Status.UNREACHABLE]} there is no digest and no signature to verify"
     verified = sum(check.status is Status.VERIFIED for check in trace.checks)
-    return f"{_SIGNS[Status.VERIFIED]} {verified} of {len(trace.checks)} digests and signatures verified"
+    worst = max((check.status for check in trace.checks), key=_WORSE.index)
+    return f"{_SIGNS[worst]} {verified} of {len(trace.checks)} digests and signatures verified"
 
 
 _CSS = """

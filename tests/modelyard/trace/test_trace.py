@@ -124,7 +124,7 @@ def test_without_a_version_nothing_of_its_inputs_is_shown(empty: World) -> None:
     assert found.prediction.features == ()
     assert found.prediction.caller.masked
     assert [gap.split(":")[0] for gap in found.gaps] == [
-        "flights/delay@1 is not in the table of versions",
+        "version flights/delay@1 is not in the table of versions",
         "no deployment of flights/delay@1 is recorded",
     ]
     shown = trace(ID, empty.place(), show_protected=True)
