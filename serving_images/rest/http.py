@@ -5,6 +5,7 @@ requests. Nothing that a client sends or leaves unsent takes more than the limit
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import httptools
 from serving_images.rest.problems import PROBLEM, problem
 
 JSON = b"application/json"
+_LOGGER = logging.getLogger("modelyard")
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -292,7 +294,12 @@ class Connection(asyncio.Protocol):
             self._closing = True
         if len(self._waiting) > self._limits.pipelined:
             self._pause()
-        self.server.handler(request)
+        try:
+            self.server.handler(request)
+        except Exception:
+            _LOGGER.exception("the handler failed")
+            if request in self._waiting:
+                request.refuse(500, "internal-error", "the server failed; its log says how")
 
     # What answers call.
 

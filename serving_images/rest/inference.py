@@ -19,13 +19,14 @@ from serving_images.rest.http import JSON, Request
 from serving_images.rest.plain import check_json
 from serving_images.rest.versions import Version, Versions
 from serving_images.runtime.config import Feature
-from serving_images.runtime.inputs import Fault, InputError, Rows, parse
+from serving_images.runtime.inputs import Fault, InputError, Rows, is_text, parse
 
 BINARY = b"application/octet-stream"
 HEADER_LENGTH = b"inference-header-content-length"
 SERVER = msgspec.json.encode({"name": "modelyard", "version": "2", "extensions": ["binary_tensor_data"]})
 MATRIX = "features"
 IDS = "prediction_id"
+ID_LENGTH = 256
 
 _DATATYPES = {"bool": "BOOL", "int64": "INT64", "float64": "FP64", "string": "BYTES", "timestamp": "BYTES"}
 _BINARY_TYPES = {
@@ -156,8 +157,8 @@ def render(job: Job) -> Reply:
 
 def _wanted(document: dict[str, Any], version: Version) -> _Wanted:
     request_id = document.get("id", "")
-    if not isinstance(request_id, str) or not request_id.isascii() or len(request_id) > 1024:
-        raise _error("#/id", "must be a text of at most 1024 ASCII characters")
+    if not isinstance(request_id, str) or len(request_id) > ID_LENGTH or not is_text(request_id):
+        raise _error("#/id", f"must be a text of at most {ID_LENGTH} characters")
     everything = _parameters(document, "#").get("binary_data_output") is True
     known = (version.config.signature.prediction.name, IDS)
     outputs = document.get("outputs")
@@ -190,7 +191,7 @@ def _tensor(
         or any(type(size) is not int or size < 0 or size > 1 << 31 for size in shape)
     ):
         raise _error(f"{pointer}/shape", "must be a list of one or two sizes, [rows] or [rows, columns]")
-    if datatype not in _BINARY_TYPES and datatype != "BYTES":
+    if not isinstance(datatype, str) or datatype not in _FITS:
         raise _error(f"{pointer}/datatype", f"must be BYTES or one of {', '.join(_BINARY_TYPES)}")
     count = math.prod(shape)
     if count > version.config.serving.max_rows * max(len(version.features), 1):

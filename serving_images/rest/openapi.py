@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from serving_images.rest.inference import ID_LENGTH
 from serving_images.rest.versions import Version, Versions
 from serving_images.runtime.config import Feature
 from serving_images.runtime.inputs import FLOAT32, INT64
@@ -13,9 +14,9 @@ Json = dict[str, Any]
 _PROBLEMS = {
     "400": "The request is no HTTP, or its content no JSON",
     "408": "The request did not arrive in time",
-    "413": "Too many bytes, or too many rows",
+    "413": "Too many bytes",
     "415": "The content is no JSON",
-    "422": "The rows do not fit the signature; `errors` says where and why",
+    "422": "Rows that do not fit the signature, or too many; `errors` says where and why",
     "500": "The model failed on rows that fit its signature",
     "503": "The server is stopping or has too much to do, or the prediction log takes no rows",
 }
@@ -194,7 +195,7 @@ def _inference(version: Version) -> Json:
         "maxItems": len(tensors),
     }
     schema = _object(inputs=inputs)
-    schema["properties"]["id"] = {"type": "string", "pattern": "^[a-zA-Z0-9-]{0,64}$"}
+    schema["properties"]["id"] = {"type": "string", "maxLength": ID_LENGTH}
     return schema
 
 

@@ -101,5 +101,5 @@ def refuse(request: Request, error: InputError) -> None:
 _ANSWERS = {
     "malformed": (400, "malformed-json"),
     "invalid": (422, "invalid-input"),
-    "too-large": (413, "too-many-rows"),
+    "too-large": (422, "too-many-rows"),
 }

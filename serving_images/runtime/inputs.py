@@ -327,12 +327,17 @@ def _bool(value: Any) -> bool:
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise _Unfit(f"must be a text, but is {_word(value)}")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise _Unfit("holds half a surrogate pair, which is no character") from None
+    if not is_text(value):
+        raise _Unfit("holds half a surrogate pair, which is no character")
     return value
+
+
+def is_text(value: str) -> bool:
+    """Return whether `value` can be written as UTF-8; what JSON escapes can say need not be."""
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _time(value: Any) -> datetime:

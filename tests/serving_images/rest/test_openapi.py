@@ -40,8 +40,17 @@ def test_schemathesis_finds_nothing(server: Served, tmp_path: Path) -> None:
     program = shutil.which("schemathesis", path=Path(sys.executable).parent)
     assert program
     done = subprocess.run(
-        [program, "run", f"http://127.0.0.1:{server.port}/openapi.json", "--checks", "all"]
-        + ["--max-examples", "20", "--phases", "examples,coverage,fuzzing", "--seed", "1", "--no-color"],
+        [
+            *(
+                program,
+                "run",
+                f"http://127.0.0.1:{server.port}/openapi.json",
+                "--checks",
+                "all",
+                "--no-color",
+            ),
+            *("--max-examples", "20", "--phases", "examples,coverage,fuzzing", "--seed", "1"),
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -169,8 +169,8 @@ ROW_TEXT = json.dumps(sample.ROW)
         (b'{"instances": [[1, 2]]}', 422, ["#/instances/0"]),
         (b'{"instances": [], "more": 1}', 422, ["#/more"]),
         (b'{"instances": [1], "instances": [2]}', 422, ["#/instances"]),
-        (json.dumps({"instances": [sample.ROW] * 51}).encode(), 413, ["#/instances"]),
-        (b'{"instances": [' + b"{}," * 50 + b"{}]}", 413, ["#/instances"]),
+        (json.dumps({"instances": [sample.ROW] * 51}).encode(), 422, ["#/instances"]),
+        (b'{"instances": [' + b"{}," * 50 + b"{}]}", 422, ["#/instances"]),
     ],
 )
 def test_faults_of_a_body(server: Served, body: bytes, status: int, pointers: list[str]) -> None:
