@@ -1,6 +1,6 @@
 # Everything works from a fresh checkout: each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests env demo test lint bench-synth bench-standin bench-review bench-serving train schemas golden clean distclean
+.PHONY: help setup setup-tests env demo images test lint bench-synth bench-standin bench-review bench-serving train schemas golden clean distclean
 
 # The first Python >= 3.11 on PATH; or name one: make PYTHON=/path/to/python3.11
 PYTHON ?= $(firstword $(shell for python in python3.11 python3 python3.13 python3.12; do \
@@ -44,6 +44,9 @@ bench-review: setup ## Measure the plan review; writes build/bench/review.json
 bench-serving: ## Measure the REST server beside others, which are installed apart; writes build/bench/serving.json
 	@$(PYTHON) -m scripts.setup mlserver kserve
 	@$(VENV)/python -m benchmarks.serving
+
+images: setup ## Build the serving images with docker, podman or buildah, and start each once
+	@$(VENV)/python -m scripts.images $(ARGS)
 
 train: setup ## Train the example models on their public data, and publish them
 	@$(VENV)/python -m examples.train_all

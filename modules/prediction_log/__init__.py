@@ -150,9 +150,9 @@ class PredictionLogs(Construct):
             for member in sorted(log.input_writers):
                 self._grant(model, log.input, f"fills-{member}", self._names.role(INPUT_WRITER), member)
         # A run that was cut short finds out what it has already written.
-        for purpose, table in (("scores", log.input), ("resumes", log.output)):
-            if table and log.scorer:
-                self._grant(model, table, purpose, VIEWER, log.scorer, self._after)
+        for purpose, read in (("scores", log.input), ("resumes", log.output)):
+            if read and log.scorer:
+                self._grant(model, read, purpose, VIEWER, log.scorer, self._after)
 
     def add_writer(self, model: str, member: str, after: Iterable[ITerraformDependable] = ()) -> None:
         """Let `member`, the identity of `model`, add rows to the model's log, predictions and runs."""
