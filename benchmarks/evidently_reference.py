@@ -1,0 +1,75 @@
+"""Evidently's own figures, run in `.venv-evidently` (`python3 -m scripts.setup evidently`).
+
+    .venv-evidently/bin/python benchmarks/evidently_reference.py golden
+    .venv-evidently/bin/python benchmarks/evidently_reference.py drift REFERENCE.parquet CURRENT.parquet
+
+`golden` prints the index of small categorical samples, to compare exact values with; `drift` measures the
+drift of every column by the statistics that suit its type, and says how long it took without reading files.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+import pandas as pd
+from evidently import DataDefinition, Dataset, Report
+from evidently.metrics import ValueDrift
+
+NUMERIC = ("psi", "jensenshannon", "wasserstein")
+CATEGORICAL = ("psi", "jensenshannon", "chisquare")
+# Live and training rows per category.
+SAMPLES = {
+    "same": ([100, 200, 300], [1000, 2000, 3000]),
+    "moved": ([500, 300, 200], [200, 300, 500]),
+    "slightly": ([52, 31, 17, 8, 3], [5000, 3000, 2000, 900, 250]),
+}
+
+
+def golden() -> dict[str, float]:
+    """Return Evidently's index of each sample."""
+    found = {}
+    for name, (live, training) in SAMPLES.items():
+        frames = [
+            pd.DataFrame({"x": [f"c{i}" for i, n in enumerate(counts) for _ in range(n)]})
+            for counts in (training, live)
+        ]
+        found[name] = measured(frames[0], frames[1], {"x": ("psi",)})["x"]["psi"]
+    return found
+
+
+def measured(
+    reference: pd.DataFrame, current: pd.DataFrame, methods: dict[str, tuple[str, ...]]
+) -> dict[str, dict[str, float]]:
+    """Return each column's distances by method."""
+    texts = [name for name in methods if reference[name].dtype == object]
+    definition = DataDefinition(
+        numerical_columns=[name for name in methods if name not in texts], categorical_columns=texts
+    )
+    wanted = [(name, method) for name, some in methods.items() for method in some]
+    report = Report([ValueDrift(column=name, method=method) for name, method in wanted])
+    snapshot = report.run(
+        Dataset.from_pandas(current, data_definition=definition),
+        Dataset.from_pandas(reference, data_definition=definition),
+    )
+    found: dict[str, dict[str, float]] = {name: {} for name in methods}
+    results: list[dict[str, Any]] = snapshot.dict()["metrics"]
+    for (name, method), result in zip(wanted, results, strict=True):
+        found[name][method] = float(result["value"])
+    return found
+
+
+def drift(reference_path: str, current_path: str) -> dict[str, Any]:
+    """Return the distances of all columns of two files, and the time they took."""
+    reference, current = pd.read_parquet(reference_path), pd.read_parquet(current_path)
+    methods = {name: CATEGORICAL if kind == object else NUMERIC for name, kind in reference.dtypes.items()}  # noqa: E721
+    started = time.perf_counter()
+    found = measured(reference, current, methods)
+    seconds = time.perf_counter() - started
+    with open("/proc/self/status", encoding="utf-8") as file:
+        peak = next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
+    return {"seconds": seconds, "peak_mb": peak, "values": found}
+
+
+if __name__ == "__main__":
+    print(json.dumps(golden() if sys.argv[1] == "golden" else drift(*sys.argv[2:4])))
