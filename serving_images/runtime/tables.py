@@ -1,5 +1,6 @@
 """Checks and encodes Arrow batches, column by column, by the rules of `inputs` and `encoding` for rows."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 from serving_images.runtime.config import NUMBERS, Feature
 from serving_images.runtime.encoding import Matrix
 from serving_images.runtime.errors import Refused
-from serving_images.runtime.inputs import FLOAT32
+from serving_images.runtime.inputs import FLOAT32, INT64
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,6 +120,8 @@ def _unusual(column: pa.Array, feature: Feature) -> list[tuple[str, npt.NDArray[
         found.append(("missing", _true(pc.is_null(column))))
     if feature.range and feature.type in NUMBERS:
         low, high = feature.range
+        if feature.type == "int64":  # Arrow compares no large whole number with a fraction
+            low, high = max(math.ceil(low), -INT64), min(math.floor(high), INT64 - 1)
         found.append(("out_of_range", _true(pc.or_(pc.less(column, low), pc.greater(column, high)))))
     if feature.categories:
         known = pc.is_in(column, value_set=pa.array(feature.categories, pa.string()))

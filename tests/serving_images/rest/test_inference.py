@@ -98,7 +98,7 @@ def binary(head: dict[str, Any], tail: bytes) -> tuple[bytes, dict[str, str]]:
 
 def test_binary_tensors_in_and_out(server: Served) -> None:
     content = np.array(matrix(ROWS), np.float64).tobytes()  # None is NaN
-    tensor = {"name": "x", "datatype": "FP64", "shape": [2, 6]}
+    tensor: dict[str, Any] = {"name": "x", "datatype": "FP64", "shape": [2, 6]}
     tensor["parameters"] = {"binary_data_size": len(content)}
     body, headers = binary({"inputs": [tensor], "parameters": {"binary_data_output": True}}, content)
     answer = server.ask("POST", f"{MODEL}/infer", body, **headers)
