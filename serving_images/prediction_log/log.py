@@ -233,6 +233,11 @@ class PredictionLog:
         return unsent
 
     @property
+    def commits(self) -> int:
+        """How many groups of entries were made durable, each by one write."""
+        return self._writer.commits
+
+    @property
     def store_error(self) -> str | None:
         """Why the store does not take rows; None while it does."""
         return states.read(self._folder).error

@@ -96,6 +96,7 @@ class Writer:
     def __init__(self, folder: Path, max_bytes: int, segment_bytes: int, roll_seconds: float) -> None:
         self.streams: list[Stream] = []
         self.retry_at = 0.0  # time.monotonic() before which nothing is tried; 0: all is well
+        self.commits = 0  # groups that are durable
         self.written_bytes = 0  # of entries that the queue holds no more
         self.closed: dict[str, tuple[int, dict[str, int]]] = {}  # segments of this process: time, rows by key
         self._folder = folder
@@ -213,6 +214,7 @@ class Writer:
         segment.bytes += len(data)
         self._size += len(data)
         segment.count = before
+        self.commits += 1
         counted = segment.rows
         for stream, _, rows, _, _ in group:
             counted[stream.key] = counted.get(stream.key, 0) + rows

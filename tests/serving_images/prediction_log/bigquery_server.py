@@ -35,7 +35,7 @@ class BigQuery:
         self.requests = 0
         self.largest = 0
         self.before: list[Fault] = []
-        """One for each request, before its rows are taken; an answer or DisconnectError stands for taking them."""
+        """One for each request, before its rows are taken; an answer or an error stands for taking them."""
         self.after: list[Fault] = []
         """The same, when the rows are taken: the answer is lost."""
         self._lock = threading.Lock()

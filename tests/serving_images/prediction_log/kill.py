@@ -187,7 +187,7 @@ def compare(load: Load, warehouse: Path) -> Finding:
         unexplained={
             one
             for one, caller in callers.items()
-            if load.answered.get(one) != caller and (one in load.answered or caller not in load.unanswered)
+            if (load.answered[one] != caller if one in load.answered else caller not in load.unanswered)
         },
     )
 
