@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.alerts import app as alerts_app
 from cli.errors import CommandError
 from cli.review import register as register_review
 from cli.root import find_root
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 new_app = typer.Typer(no_args_is_help=True, help="Make a team, or a model of a team.")
 app.add_typer(new_app, name="new")
+app.add_typer(alerts_app, name="alerts")
 register_review(app)
 app.command()(trace)
 

@@ -69,7 +69,9 @@ ALERT_EVENTS = Table(
     columns=(
         Column("alert_id", Type.STRING, "Id shared by all events of one alert", Mode.REQUIRED),
         Column("time", Type.TIMESTAMP, "Time of the event", Mode.REQUIRED),
-        Column("event", Type.STRING, "opened, acknowledged, assigned or closed", Mode.REQUIRED),
+        Column(
+            "event", Type.STRING, "opened, changed, acknowledged, assigned, closed or silenced", Mode.REQUIRED
+        ),
         Column("key", Type.STRING, "Key of the alert, also of its runbook", Mode.REQUIRED),
         Column("team", Type.STRING, "Team that owns the alert", Mode.REQUIRED),
         Column("model", Type.STRING, "Model; null: an alert of the platform"),
@@ -82,6 +84,11 @@ ALERT_EVENTS = Table(
         Column("actor", Type.STRING, "Who acted; null: the monitoring itself"),
         Column("cause", Type.STRING, "Cause named when the alert was closed"),
         Column("note", Type.STRING, "Free text of the actor"),
+        Column("root", Type.STRING, "What the alert is put down to, such as feature or deployment"),
+        Column("title", Type.STRING, "The alert in one line"),
+        Column("text", Type.STRING, "The whole alert as it was told, Markdown"),
+        Column("assignee", Type.STRING, "Who works on it, where it was assigned"),
+        Column("until", Type.TIMESTAMP, "End of a silence"),
     ),
     partition=Partition("time"),
     clustering=("team", "model", "key"),

@@ -130,16 +130,17 @@ ALERTS = View(
     """
 SELECT
   alert_id,
-  ANY_VALUE(key) AS key,
+  MAX_BY(key, time) AS key,
   ANY_VALUE(team) AS team,
   ANY_VALUE(model) AS model,
-  ANY_VALUE(severity) AS severity,
-  MAX(owner) AS owner,
+  MAX_BY(severity, time) AS severity,
+  MAX_BY(owner, time) AS owner,
   MIN(IF(event = 'opened', time, NULL)) AS opened,
   MIN(IF(event = 'acknowledged', time, NULL)) AS acknowledged,
   MAX(IF(event = 'closed', time, NULL)) AS closed,
   MAX(IF(event = 'closed', cause, NULL)) AS cause
 FROM {alert_events}
+WHERE event != 'silenced'
 GROUP BY alert_id
 """,
 )

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from modelyard.incidents import SeriesKey
+from modelyard.incidents import run as incidents
+from modelyard.incidents.run import Outcome
 from modelyard.monitors.measuring import Measurement, Watched, measure
 from modelyard.monitors.measuring.run import FamilyRun
 from modelyard.monitors.measuring.sql import table
 from modelyard.monitors.measuring.windows import floor
+from modelyard.monitors.values import VALUES
 from modelyard.tables import MONITOR_RUNS
 from modelyard.warehouse import Warehouse
 from serving_images.monitor.documents import Source, chosen
@@ -39,6 +43,8 @@ class Report:
     skipped: int = 0
     errors: list[str] = field(default_factory=list)
     pushed: Pushed = field(default_factory=Pushed)
+    alerts: Outcome | None = None
+    """What is wrong with the models that were measured; None where none was."""
 
     @property
     def succeeded(self) -> bool:
@@ -98,6 +104,14 @@ def run(
         failed = [run for run in found.runs if run.error]
         report.errors += [f"{model.team}/{model.model} {run.family}: {run.error}" for run in failed]
         points += points_of(model, found, settled)
+    if due:
+        try:
+            report.alerts = incidents.run(warehouse, due, settled, report.run_id)
+            points += explained(report.alerts)
+        except Exception as error:
+            # What was measured is pushed all the same: alerts then rest on thresholds alone.
+            log.exception("incidents could not be evaluated")
+            report.errors.append(f"incidents: {type(error).__name__}: {error}")
     points += [Point("monitor_last_run", (), at.timestamp())]
     report.pushed = pusher.push(points, at)
     return report
@@ -137,6 +151,26 @@ def points_of(model: Watched, found: Measurement, at: datetime) -> Iterator[Poin
         newest[(point.name, *(text for pair in point.labels for text in pair))] = point
     yield from newest.values()
     yield from (_health(model, run) for run in found.runs if run.error is None)
+
+
+def explained(outcome: Outcome) -> Iterator[Point]:
+    """Yield for each pushed value whether it needs no alert of its own, and which alerts are silenced."""
+    pushed = {(value.family.value, value.metric) for value in VALUES if value.pushed}
+    for key, explained in outcome.explained.items():
+        if (key.family, key.metric) in pushed:
+            yield Point("monitor_explained", _series(key), float(explained))
+    for (team, model, alert), until in outcome.silenced.items():
+        labels = {"team": team, "model": model, "alert": alert}
+        yield Point("silenced_until", tuple(sorted(labels.items())), until.timestamp())
+
+
+def _series(key: SeriesKey) -> tuple[tuple[str, str], ...]:
+    labels = {"family": key.family, "metric": key.metric, "team": key.team, "model": key.model}
+    if key.version is not None:
+        labels["version"] = str(key.version)
+    if key.feature is not None:
+        labels["feature"] = key.feature
+    return tuple(sorted(labels.items()))
 
 
 def _health(model: Watched, run: FamilyRun) -> Point:
