@@ -2,8 +2,8 @@
 
 python -m benchmarks.prediction_log
 
-Requests of one row and 20 features are answered from one event loop, `--under-way` at a time, once without the
-log and once with it. Rounds alternate; the medians' difference is the log's cost, both its threads included, the
+Requests of one row and 20 features are answered from one event loop, `--under-way` at a time, once without
+the log and once with it. Rounds alternate; the medians' difference is the log's cost, its thread included, the
 shipper's process not. Writes build/bench/prediction_log.json.
 """
 

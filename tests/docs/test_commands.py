@@ -88,16 +88,6 @@ PROOFS: dict[str, Run | Shell | Elsewhere | Target] = {
         "modelyard record-deployment --environment dev --report review.json --actor me@example.com "
         "--repository example/models --commit HEAD --to local"
     ): Elsewhere("tests/plan_review/test_deployment_record.py::test_the_local_warehouse_takes_the_row"),
-    "python -m serving_images.prediction_log ship .modelyard/log --warehouse .modelyard/warehouse": Elsewhere(
-        "tests/serving_images/prediction_log/test_shipper.py::test_command_sends_what_a_dead_server_left"
-    ),
-    "python -m tests.serving_images.prediction_log.kill --rounds 100": Elsewhere(
-        "tests/serving_images/prediction_log/test_kill.py::"
-        "test_killed_at_random_points_every_answered_row_is_logged_once"
-    ),
-    "python -m benchmarks.prediction_log": Elsewhere(
-        "tests/serving_images/prediction_log/test_bench.py::test_benchmark_measures"
-    ),
     "python -m modelyard.monitors": Run(),
     "python -m modelyard.tables": Run(),
     "cdktf list": Elsewhere("tests/stacks/test_app.py::test_all_stacks_of_all_environments"),

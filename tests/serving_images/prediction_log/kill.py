@@ -119,6 +119,10 @@ class Load:
             thread.start()
         return threads
 
+    def explains(self, one: str, caller: str) -> bool:
+        """Return whether the store may have this row of this request."""
+        return self.answered[one] == caller if one in self.answered else caller in self.unanswered
+
     def _ask(self, port: int, until: threading.Event) -> None:
         open_requests: set[str] = set()
         try:
@@ -184,16 +188,12 @@ def compare(load: Load, warehouse: Path) -> Finding:
         logged=len(times),
         missing=load.answered.keys() - times.keys(),
         twice={one for one, count in times.items() if count > 1},
-        unexplained={
-            one
-            for one, caller in callers.items()
-            if (load.answered[one] != caller if one in load.answered else caller not in load.unanswered)
-        },
+        unexplained={one for one, caller in callers.items() if not load.explains(one, caller)},
     )
 
 
 def run(folder: Path, rounds: int, seed: int, longest: float = 0.6) -> tuple[Finding, Counter[str]]:
-    """Kill in each round the server, the shipper, or both; return the finding and how often each was killed."""
+    """Kill in each round the server, the shipper, or both; return what was found, and how often each."""
     chance = random.Random(seed)
     log, warehouse = folder / "log", folder / "warehouse"
     options = ["--warehouse", str(warehouse), "--segment-bytes", "65536", "--roll-seconds", "0.05"]
