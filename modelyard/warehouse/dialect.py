@@ -135,16 +135,19 @@ def _translated(sql: str, types: tuple[tuple[str, str], ...]) -> tuple[str, tupl
     for node in reversed(list(tree.walk())):  # from the leaves up
         if (made := _corrected(node, by_name)) is not None:
             node.replace(made)
+    read_from = tuple(references(tree))
+    made = _replaced(tree, lambda ref, _table: exp.Table(this=_identifier(ref)))
     try:
-        translated = sqlglot.parse_one(_generated(tree), read="duckdb")
+        text = _generated(made)
+        if any(unnest.args.get("offset") for unnest in made.find_all(exp.Unnest)):
+            translated = sqlglot.parse_one(text, read="duckdb")
+            for unnest in list(translated.find_all(exp.Unnest)):
+                if unnest.args.get("offset"):
+                    _count_from_zero(unnest)
+            text = translated.sql("duckdb")
     except SqlglotError as error:
         raise WarehouseError(f"the statement has no local form: {_first_line(error)}") from None
-    for unnest in list(translated.find_all(exp.Unnest)):
-        if unnest.args.get("offset"):
-            _count_from_zero(unnest)
-    read_from = tuple(references(translated))
-    made = _replaced(translated, lambda ref, _table: exp.Table(this=_identifier(ref)))
-    return made.sql("duckdb"), read_from, names
+    return text, read_from, names
 
 
 def _identifier(ref: str) -> exp.Identifier:

@@ -144,6 +144,7 @@ class LocalWarehouse:
         return f"SELECT * FROM READ_PARQUET([{listed}], union_by_name = TRUE, hive_partitioning = FALSE)"
 
     def _without_rows(self, table: Table) -> Path:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         schema = arrow_schema(table)
@@ -151,7 +152,7 @@ class LocalWarehouse:
         path = self._scratch / f"{digest}.parquet"
         if not path.exists():
             temporary = path.with_suffix(f".{uuid.uuid4().hex}")
-            pq.write_table(schema.empty_table(), temporary)
+            pq.write_table(pa.Table.from_batches([], schema=schema), temporary)
             temporary.replace(path)
         return path
 
