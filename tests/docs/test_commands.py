@@ -76,6 +76,7 @@ PROOFS: dict[str, Run | Shell | Elsewhere | Target] = {
     ),
     "make bench-synth": Target("benchmarks/synth.py"),
     "make bench-standin": Target("plan_review.standin.bench"),
+    "make bench-serving": Target("benchmarks.serving"),
     'make test ARGS="-k naming"': Target(f"{PYTEST} --dist loadfile -k naming"),
     'make test ARGS="tests/modules -k notification"': Target(f"{PYTEST} --dist loadfile tests/modules"),
     'make test ARGS="tests/modules/test_examples.py"': Target("tests/modules/test_examples.py"),
