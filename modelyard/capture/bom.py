@@ -2,17 +2,15 @@
 
 import json
 import platform
-import re
 import uuid
 from datetime import UTC, datetime
-from importlib import metadata
 
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-_NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # that of URLs, RFC 4122
+from modelyard.capture import installed
 
 
 def bill_of_materials(name: str, created: datetime) -> bytes:
@@ -24,17 +22,8 @@ def bill_of_materials(name: str, created: datetime) -> bytes:
         name: the model, `team/model`.
         created: time to write into the document.
     """
-    installed = {_normal(d.metadata["Name"]): d for d in metadata.distributions() if d.metadata["Name"]}
-    components = {
-        name: Component(
-            type=ComponentType.LIBRARY,
-            name=name,
-            version=distribution.version,
-            purl=PackageURL("pypi", name=name, version=distribution.version),
-            bom_ref=f"pkg:pypi/{name}@{distribution.version}",
-        )
-        for name, distribution in sorted(installed.items())
-    }
+    packages = installed.packages()
+    components = {package.name: _component(package) for package in packages}
     python = Component(
         type=ComponentType.PLATFORM,
         name=platform.python_implementation().lower(),
@@ -44,22 +33,22 @@ def bill_of_materials(name: str, created: datetime) -> bytes:
     bom = Bom(components=[python, *components.values()])
     bom.metadata.component = Component(type=ComponentType.MACHINE_LEARNING_MODEL, name=name, bom_ref="model")
     bom.metadata.timestamp = created.astimezone(UTC)
-    bom.serial_number = uuid.uuid5(
-        _NAMESPACE, " ".join([name, *(f"{c.name}=={c.version}" for c in components.values())])
-    )
+    listed = " ".join(f"{package.name}=={package.version}" for package in packages)
+    bom.serial_number = uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {listed}")
     bom.register_dependency(bom.metadata.component, [python, *components.values()])
-    for name, component in components.items():
-        needed = {
-            _normal(re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0]) for text in _required(installed[name])
-        }
-        bom.register_dependency(component, [components[n] for n in sorted(needed) if n in components])
+    for package in packages:
+        needed = [components[need] for need in package.needs if need in components]
+        bom.register_dependency(components[package.name], needed)
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _required(distribution: metadata.Distribution) -> list[str]:
-    return [text for text in distribution.requires or () if "extra ==" not in text]
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _component(package: installed.Package) -> Component:
+    url = PackageURL("pypi", name=package.name, version=package.version)
+    return Component(
+        type=ComponentType.LIBRARY,
+        name=package.name,
+        version=package.version,
+        purl=url,
+        bom_ref=url.to_string(),
+    )

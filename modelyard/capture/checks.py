@@ -77,14 +77,14 @@ def rows_of(
     return rows
 
 
-def valid(kind: type[S], **content: Any) -> S:
-    """Return a part of the manifest, or say what is wrong with its content."""
+def valid(kind: type[S], role: str, /, **content: Any) -> S:
+    """Return the part `role` of the manifest, or say what is wrong with its content."""
     try:
         return kind(**content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = ".".join(map(str, first["loc"]))
-        raise PublishError(f"{path}: {first['msg']}".removeprefix(": ")) from None
+        raise PublishError(f"{role}: {path} {first['msg'][:1].lower()}{first['msg'][1:]}") from None
 
 
 def explained(action: Callable[[], T]) -> T:

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from modelyard.capture import installed
 from modelyard.capture.errors import PublishError
 from modelyard.spec.manifest import Dependencies, TrainingCode, TrainingEnvironment
 
@@ -49,8 +50,7 @@ def code(entry: Path) -> TrainingCode:
     untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard").decode().split("\0")[:-1]
     changes = hashlib.sha256(diff)
     for name in sorted(untracked):
-        content = (root / name).read_bytes() if (root / name).is_file() else b""
-        changes.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+        changes.update(name.encode() + b"\0" + hashlib.sha256(_content(root / name)).digest())
     dirty = bool(diff or untracked)
     return TrainingCode(
         repository=_repository(root),
@@ -59,6 +59,13 @@ def code(entry: Path) -> TrainingCode:
         diff_digest=f"sha256:{changes.hexdigest()}" if dirty else None,
         entry_point=entry.resolve().relative_to(root.resolve()).as_posix(),
     )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):  # gone in the meantime, or a checkout in this one
+        return b""
 
 
 def created() -> datetime:
@@ -99,7 +106,7 @@ def dependencies(entry: Path, model: object) -> Dependencies:
         }
     packages = {
         package
-        for module, names in metadata.packages_distributions().items()
+        for module, names in installed.packages_by_module().items()
         if module in modules and len(names) < 10  # more share a namespace, such as google
         for package in names
     }
@@ -159,7 +166,7 @@ def _git(folder: Path, *arguments: str) -> bytes:
     except FileNotFoundError:
         raise PublishError("git is not installed; a version records the commit that trained it") from None
     except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode().strip() or f"`git {' '.join(arguments)}` failed"
+        reason = error.stderr.decode().partition("\n")[0] or f"`git {' '.join(arguments)}` failed"
         raise PublishError(
             f"A version records the commit that trained it, but git says about {folder}: {reason}. "
             "Commit the training code first"

@@ -139,7 +139,7 @@ def publish(
     output = subject.prediction_of(prediction, unit, target, labels)
     (inputs,) = frames.categorize(train[columns])
     described = frames.features(inputs, {key: _about(value) for key, value in about.items()})
-    signature = checks.valid(Signature, features=described, prediction=output)
+    signature = checks.valid(Signature, "signature", features=described, prediction=output)
     truth = results.as_numbers(train[target], labels)
     held_out = None
     if test is not None:
@@ -195,7 +195,7 @@ def publish(
 
     def document(number: int) -> dict[str, Any]:
         stored = files.described(f"{name}/{number}", captured.format)
-        manifest = checks.valid(Manifest, **content, version=number, **stored)
+        manifest = checks.valid(Manifest, "manifest", **content, version=number, **stored)
         plain: dict[str, Any] = manifest.model_dump(mode="json", exclude_none=True)
         return {**plain, "digest": spec.digest_of(plain)}
 

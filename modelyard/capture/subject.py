@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from modelyard.capture.checks import valid
 from modelyard.capture.errors import PublishError
 from modelyard.capture.formats import library_of
 from modelyard.capture.formats.captured import Scores
@@ -158,13 +159,16 @@ def prediction_of(
     """
     if isinstance(given, Prediction):
         return given
-    if labels is None:
-        name = given or column_name(f"predicted_{target}")
-        return Prediction(name=name, type=FeatureType.FLOAT64, unit=unit)
-    if len(labels.names) == 2:
-        name = given or column_name(f"{target}_probability")
-        return Prediction(
-            name=name, type=FeatureType.FLOAT64, unit=unit or "probability", classes=labels.names
-        )
-    name = given or column_name(f"predicted_{target}")
-    return Prediction(name=name, type=FeatureType.STRING, unit=unit, classes=labels.names)
+    default = f"{target}_probability" if labels and len(labels.names) == 2 else f"predicted_{target}"
+    if labels is None or len(labels.names) == 2:
+        kind, unit = FeatureType.FLOAT64, unit or ("probability" if labels else "")
+    else:
+        kind = FeatureType.STRING
+    return valid(
+        Prediction,
+        "prediction",
+        name=given or column_name(default),
+        type=kind,
+        unit=unit,
+        classes=labels.names if labels else None,
+    )

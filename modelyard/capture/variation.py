@@ -14,7 +14,7 @@ LEAST_ROWS = 50
 
 
 def with_days(baseline: Baseline, values: pd.Series, times: pd.Series) -> Baseline:
-    """Return `baseline` with `daily_psi`, or as it is where training has too few days.
+    """Return `baseline` with `daily_psi` and `daily_missing`, or as it is where training has too few days.
 
     A day's weather, or its weekday, is never like the year's: an index that compares a day with all of
     training is large every day, without a fault. The days of training tell how large.
@@ -34,7 +34,13 @@ def with_days(baseline: Baseline, values: pd.Series, times: pd.Series) -> Baseli
     ]
     if len(found) < LEAST_DAYS:
         return baseline
-    return baseline.model_copy(update={"daily_psi": short(float(np.quantile(found, 0.99)))})
+    absent = pd.Series(bins < 0).groupby(times.dt.floor("D").to_numpy()).agg(["mean", "size"])
+    missing = absent.loc[absent["size"] >= LEAST_ROWS, "mean"]
+    update = {
+        "daily_psi": short(float(np.quantile(found, 0.99))),
+        "daily_missing": short(float(np.quantile(missing, 0.99))),
+    }
+    return baseline.model_copy(update=update)
 
 
 def _bins(baseline: Baseline, values: pd.Series) -> tuple[npt.NDArray[np.intp], list[float]]:

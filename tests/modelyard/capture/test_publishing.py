@@ -1,0 +1,278 @@
+"""One call registers a version with all that others need; what is wrong is said, and nothing registered."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LinearRegression
+
+from modelyard import warehouse
+from modelyard.artifacts import fetch_signed
+from modelyard.artifacts.digests import digest_of
+from modelyard.capture import About, PublishError, Sensitivity, publish
+from modelyard.capture.publishing import Published
+from modelyard.capture.rendering import render
+from modelyard.spec.manifest import Manifest, Metrics, Task
+from modelyard.spec.manifest import digest_of as manifest_digest
+from modelyard.tables import MODEL_VERSIONS
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=60,
+)
+ROOT = Path(__file__).resolve().parents[3]
+TABLE = "example-models-local.modelyard_local_metadata.model_versions"
+
+
+def frame(slope: float = 2.0) -> pd.DataFrame:
+    x = np.arange(40.0)
+    return pd.DataFrame({"x": x, "note": "unused", "y": slope * x + 1 + np.sin(x)})
+
+
+def line(slope: float = 2.0, **changes: Any) -> Published:
+    """Publish a straight line."""
+    rows = frame(slope)
+    model = LinearRegression().fit(rows[["x"]], rows["y"])
+    arguments = {"name": "geometry/line", "data": rows, "test": rows.iloc[::2], "target": "y", **changes}
+    return publish(arguments.pop("model", model), **arguments)
+
+
+def registered(registry: Path) -> list[dict[str, Any]]:
+    tables = warehouse.local(registry.parent / "warehouse")
+    sql = f"SELECT model, version, manifest_digest FROM `{TABLE}` ORDER BY version"
+    rows: list[dict[str, Any]] = tables.query(sql, tables={TABLE: MODEL_VERSIONS}).to_pylist()
+    return rows
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_least_call_captures_everything(registry: Path, tmp_path: Path) -> None:
+    published = line()
+    manifest = published.manifest
+    assert published.new and str(published).startswith("geometry/line@1 published: mae 0.6")
+
+    document = json.loads((registry / "geometry/line/1/manifest.json").read_bytes())
+    assert manifest_digest(document) == document["digest"] == manifest.digest
+    (feature,) = manifest.signature.features
+    assert (feature.name, feature.type.value, feature.range) == ("x", "float64", (0, 39))
+    assert (manifest.task, manifest.signature.prediction.name) == (Task.REGRESSION, "predicted_y")
+    assert manifest.metrics.primary == "mae" and manifest.metrics.rows == 20
+    assert manifest.metrics.values["mae"] < manifest.metrics.values["naive_mae"]
+    assert (manifest.data.uri, manifest.data.rows) == ("dataframe", 40)
+    assert manifest.code.entry_point == "tests/modelyard/capture/test_publishing.py"
+    subprocess.run(["git", "-C", ROOT, "cat-file", "-e", f"{manifest.code.commit}^{{commit}}"], check=True)
+    assert {"numpy", "pandas", "pytest", "scikit-learn"} <= set(manifest.dependencies.packages)
+    assert manifest.parameters == {"copy_X": True, "fit_intercept": True, "positive": False, "tol": 1e-06}
+    assert manifest.environment is not None and manifest.environment.processors > 0
+    assert manifest.baselines.target and manifest.baselines.target.kind == "numeric"
+    assert manifest.baselines.error and manifest.baselines.error.kind == "loss_tree"
+    assert manifest.baselines.metric_std and manifest.baselines.metric_std < 1
+
+    assert manifest.bom is not None
+    content = (registry / manifest.bom.uri).read_bytes()
+    assert digest_of(content) == manifest.bom.digest
+    bom = json.loads(content)
+    versions = {component["name"]: component["version"] for component in bom["components"]}
+    assert (bom["bomFormat"], versions["numpy"]) == ("CycloneDX", np.__version__)
+    needs = {entry["ref"]: entry.get("dependsOn", []) for entry in bom["dependencies"]}
+    assert any(ref.startswith("pkg:pypi/numpy@") for ref in needs[f"pkg:pypi/pandas@{pd.__version__}"])
+
+    assert manifest.online is not None and manifest.signing is not None
+    for artifact in (manifest.artifact, manifest.online):
+        path = fetch_signed(
+            registry,
+            artifact.uri,
+            artifact.digest,
+            tmp_path / "served",
+            bundle_uri=manifest.signing.bundle.uri,
+            bundle_digest=manifest.signing.bundle.digest,
+            public_key=manifest.signing.public_key,
+        )
+        assert path.stat().st_size == artifact.size_bytes
+
+    assert registered(registry) == [{"model": "line", "version": 1, "manifest_digest": manifest.digest}]
+
+
+def test_publishing_twice_registers_once(registry: Path) -> None:
+    first = line()
+    before = contents(registry)
+    for again in (line(), line(version=1)):
+        assert not again.new and again.manifest == first.manifest
+        assert str(again).startswith("geometry/line@1 unchanged: ")
+    assert contents(registry) == before
+    assert len(registered(registry)) == 1
+
+
+def test_other_content_is_another_version(registry: Path) -> None:
+    line()
+    before = contents(registry)
+    with pytest.raises(PublishError, match=r"geometry/line@1 is published already, with other artifact, "):
+        line(slope=3.0, version=1)
+    assert contents(registry) == before
+    assert line(slope=3.0).manifest.version == 2
+    assert line().manifest.version == 1, "what is there is not registered again"
+    assert [row["version"] for row in registered(registry)] == [1, 2]
+
+
+def test_a_registry_that_lost_its_row_in_the_table_is_mended_by_publishing_again(registry: Path) -> None:
+    line()
+    for file in (registry.parent / "warehouse").rglob("*.parquet"):
+        file.unlink()
+    assert registered(registry) == []
+    assert not line().new
+    assert len(registered(registry)) == 1
+
+
+RACER = """
+import sys
+from tests.modelyard.capture.test_publishing import line, PublishError
+try:
+    published = line(slope=float(sys.argv[1]), version=int(sys.argv[2]) or None, entry_point=sys.argv[3])
+    print("won" if published.new else "unchanged", published.manifest.version)
+except PublishError as error:
+    print("refused", error)
+"""
+
+
+@pytest.mark.parametrize("version", [1, 0], ids=["same number", "next free number"])
+def test_of_two_processes_with_other_content_one_wins(version: int, registry: Path) -> None:
+    def race(slope: str) -> str:
+        command = [sys.executable, "-c", RACER, slope, str(version), __file__]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    with ThreadPoolExecutor(2) as pool:
+        said = sorted(pool.map(race, ["2.0", "3.0"]))
+    numbers = [row["version"] for row in registered(registry)]
+    if version:
+        assert said[0].startswith("refused geometry/line@1 is published already, with other artifact")
+        assert said[1] == "won 1" and numbers == [1]
+    else:
+        assert said == ["won 1", "won 2"] and numbers == [1, 2]
+    for number in numbers:
+        held = Manifest.model_validate_json((registry / f"geometry/line/{number}/manifest.json").read_bytes())
+        assert digest_of((registry / held.artifact.uri).read_bytes()) == held.artifact.digest
+
+
+def test_classifiers_are_described_by_their_labels(registry: Path) -> None:
+    random = np.random.default_rng(1)
+    x = random.normal(size=(300, 2))
+    rows = pd.DataFrame(x, columns=["a", "b"]).assign(ok=np.where(x.sum(1) > 0, "yes", "no"))
+    model = GradientBoostingClassifier(n_estimators=5).fit(rows[["a", "b"]], rows["ok"])
+    manifest = publish(model, name="team/model", data=rows, test=rows[:100], target="ok").manifest
+    assert manifest.signature.prediction.classes == ("no", "yes")
+    assert manifest.signature.prediction.name == "ok_probability"
+    assert manifest.metrics.primary == "roc_auc" and manifest.metrics.values["roc_auc"] > 0.9
+    target, error = manifest.baselines.target, manifest.baselines.error
+    assert target and target.kind == "categorical" and set(target.counts) == {"no", "yes"}
+    assert error and error.kind == "calibration" and sum(error.counts) == 100
+
+
+def test_what_data_cannot_say_is_given(registry: Path) -> None:
+    manifest = line(
+        about={"x": About("Where", "m", Sensitivity.PII)},
+        description="A straight line",
+        prediction="height",
+        unit="m",
+        parameters={"seed": 1, "note": "x" * 500, "skipped": object(), "ratio": float("inf")},
+        source="pkg:pypi/lines@1#straight",
+        source_is="A line",
+    ).manifest
+    (feature,) = manifest.signature.features
+    assert (feature.description, feature.unit, feature.sensitivity) == ("Where", "m", Sensitivity.PII)
+    assert (manifest.signature.prediction.name, manifest.signature.prediction.unit) == ("height", "m")
+    assert (manifest.description, manifest.data.description) == ("A straight line", "A line")
+    assert manifest.data.uri == "pkg:pypi/lines@1#straight"
+    assert manifest.parameters["seed"] == 1 and len(str(manifest.parameters["note"])) == 200
+    assert "skipped" not in manifest.parameters and manifest.parameters["ratio"] == "inf"
+
+
+def test_rows_after_any_sample_change_the_fingerprint(registry: Path) -> None:
+    """What is hashed is every row, not the first thousand."""
+    rows = pd.concat([frame()] * 100, ignore_index=True)
+    changed = rows.copy()
+    changed.loc[len(rows) - 1, "y"] += 1e-9
+    metrics = Metrics(primary="mae", higher_is_better=False, values={"mae": 1}, rows=1)
+    model = LinearRegression().fit(frame()[["x"]], frame()["y"])
+    digests = {
+        line(model=model, data=data, test=None, metrics=metrics).manifest.data.digest
+        for data in (rows, changed, rows[::-1])
+    }
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "line"}, "name: 'line' is not TEAM/MODEL, two names"),
+        ({"name": "Geo/Line"}, "name: 'Geo/Line' is not TEAM/MODEL"),
+        ({"version": 0}, "version: 0 is none; versions are whole numbers from 1"),
+        ({"version": "2"}, "version: '2' is none"),
+        ({"target": "z"}, "target: data has no column 'z'; it has x, note, y"),
+        ({"features": ["w"]}, r"features: data has no column 'w'; it has x, note"),
+        ({"features": ["x", "note"]}, r"The model takes 1 features, but there are 2: x, note"),
+        ({"features": ["y"]}, "features: 'y' is the target"),
+        ({"about": {"w": "?"}}, "about: 'w' is no feature; the features are x"),
+        ({"task": "guess"}, "task: 'guess' is neither regression nor classification"),
+        ({"test": None}, r"rows that it was not trained on: give them as test="),
+        ({"test": frame().drop(columns="x")}, "test: there is no column 'x', which the model takes"),
+        ({"test": frame().iloc[:0]}, "test: there are no rows"),
+        ({"data": [1, 2]}, "data: expected a data frame, or where to read one, not a list"),
+        ({"data": frame().assign(y=np.nan)}, "target: 'y' is missing in 40 rows of data"),
+        ({"data": "rows.txt"}, r"rows\.txt is no \.csv or \.parquet"),
+        ({"prediction": "a-b"}, "prediction: .*should match pattern"),
+        ({"source": "nowhere.csv"}, r"source: there is no file nowhere\.csv"),
+        ({"environment": "prodd"}, r"there is no environments/prodd\.yaml.*Did you mean 'prod'\?"),
+        ({"registry_at": "ftp://x"}, "'ftp://x' is no store"),
+        ({"model": LinearRegression()}, "LinearRegression"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_written(
+    changes: dict[str, Any], message: str, registry: Path
+) -> None:
+    with pytest.raises(PublishError, match=message):
+        line(**changes)
+    assert not list(registry.rglob("manifest.json"))
+    assert registered(registry) == []
+
+
+def test_scripts_end_with_the_message_and_exit_code_2(
+    registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from modelyard.capture import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(lambda: line(name="line"))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("name: 'line' is not TEAM/MODEL")
+    main(line)
+    assert capsys.readouterr().out.startswith("geometry/line@1 published")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_rows_are_read_from_files(suffix: str, registry: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    frame().to_csv(path, index=False) if suffix == "csv" else frame().to_parquet(path)
+    manifest = line(data=path, test=str(path)).manifest
+    assert manifest.data.uri == path.name, "no path of this machine"
+    assert [entry.digest for entry in manifest.data.objects] == [digest_of(path.read_bytes())]
+
+
+@given(JSON)
+def test_rendered_json_reads_back_as_it_was(value: Any) -> None:
+    text = render(value)
+    assert json.loads(text) == value
+    assert text.endswith("\n")
