@@ -146,33 +146,51 @@ def episodes(readings: Iterable[Reading], rule: Rule, above: bool = True) -> lis
 def pooled(readings: Sequence[Reading], tolerated: float) -> list[Reading]:
     """Return the last 24 hours up to each window, as one window each.
 
-    The shares are weighted by their rows, and what a threshold allows for chance above `tolerated` shrinks
-    with the root of the rows.
+    The shares are weighted by their rows. A threshold is what is tolerated, and what chance may add to it on
+    so many rows: the second shrinks with the root of the rows, the first does not.
+
+    Args:
+        readings: windows of one metric, in order of time.
+        tolerated: threshold on very many rows, where the windows' own do not tell it.
     """
     found: list[Reading] = []
     day: deque[Reading] = deque()
     for reading in readings:
-        if reading.value is None or reading.threshold is None:
+        if reading.value is None or reading.threshold is None or not reading.rows:
             continue
         day.append(reading)
         while day[0].start < reading.end - DAY:
             day.popleft()
         rows = sum(item.rows for item in day)
-        if not rows:
-            continue
-        value = sum((item.value or 0.0) * item.rows for item in day) / rows
-        chance = max(((item.threshold or 0.0) - tolerated) * math.sqrt(item.rows) for item in day)
+        floor, chance = _parts(day, tolerated)
         found.append(
             replace(
                 reading,
                 start=day[0].start,
-                value=value,
-                threshold=tolerated + max(chance, 0.0) / math.sqrt(rows),
+                value=sum((item.value or 0.0) * item.rows for item in day) / rows,
+                threshold=floor + chance / math.sqrt(rows),
                 rows=rows,
                 detail="",
             )
         )
     return found
+
+
+def _parts(day: Iterable[Reading], tolerated: float) -> tuple[float, float]:
+    """Return what thresholds tolerate on very many rows, and how much chance adds, times the root of rows."""
+    least = min(day, key=lambda item: item.rows)
+    most = max(day, key=lambda item: item.rows)
+    low, high = (_without_one(item) for item in (least, most))
+    if least.rows < most.rows:
+        steeper = 1 / math.sqrt(least.rows) - 1 / math.sqrt(most.rows)
+        chance = max((low - high) / steeper, 0.0)
+        return max(high - chance / math.sqrt(most.rows), tolerated), chance
+    return tolerated, max((high - tolerated) * math.sqrt(most.rows), 0.0)
+
+
+def _without_one(reading: Reading) -> float:
+    """Return a threshold without the one row that it allows on top."""
+    return (reading.threshold or 0.0) - 1 / reading.rows
 
 
 @dataclass(frozen=True, slots=True)

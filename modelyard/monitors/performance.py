@@ -3,7 +3,7 @@
 from modelyard.monitors.alert import Family, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
 from modelyard.monitors.rule import Rule, Stage
-from modelyard.monitors.values import ESTIMATED_LOSS, LABEL_COVERAGE, LOSS, Value
+from modelyard.monitors.values import ESTIMATED_LOSS, LABEL_COVERAGE, LOSS, UNEXPECTED_LOSS, Value
 from modelyard.spec.base import Severity
 
 # Share of the predictions.
@@ -31,7 +31,7 @@ MONITORS = (
         series=lambda subject: _last(subject, LOSS),
         threshold=lambda subject: subject.settings.performance.threshold,
         value=LOSS,
-        rule=Rule(Stage.PERFORMANCE, learns=True),
+        rule=Rule(Stage.PERFORMANCE, far=4.0, learns=True),
         runbook=Runbook(
             meaning="The predictions are worse than promised. Decisions that rest on them are worse, too.",
             causes=(
@@ -60,7 +60,7 @@ MONITORS = (
         series=lambda subject: _last(subject, ESTIMATED_LOSS),
         threshold=lambda subject: subject.settings.performance.threshold,
         value=ESTIMATED_LOSS,
-        rule=Rule(Stage.PERFORMANCE, learns=True),
+        rule=Rule(Stage.PERFORMANCE, far=4.0, learns=True),
         own_severity=Severity.ERROR,
         runbook=Runbook(
             meaning="The requests are of a kind for which the model was less exact on held-out rows. This "
@@ -75,6 +75,36 @@ MONITORS = (
                 "See when labels of these hours will be there, and whether performance-loss follows: the "
                 "estimate is only as good as the test set.",
                 "Tell those who use the predictions that they are less certain than usual.",
+            ),
+        ),
+    ),
+    Monitor(
+        key="performance-unexpected",
+        family=Family.PERFORMANCE,
+        title="Loss of the primary metric that the inputs do not explain",
+        says="The primary metric over {window} is worse than the inputs led to expect, by more than "
+        "{threshold} of its test value.",
+        unit="10^2.%",
+        series=lambda subject: _last(subject, UNEXPECTED_LOSS),
+        threshold=lambda subject: subject.settings.performance.threshold,
+        value=UNEXPECTED_LOSS,
+        rule=Rule(Stage.PERFORMANCE, far=4.0, learns=True),
+        runbook=Runbook(
+            meaning="For the same inputs the truth is another than it was in training: the model has learned "
+            "something that no longer holds. It may still look better than on the test set, if cases are "
+            "easy.",
+            causes=(
+                "The world changed in a way that no feature shows: a rule, a price list, a route.",
+                "Labels changed their meaning, their unit or their join.",
+                "A version was deployed that generalises worse than its test result said.",
+            ),
+            steps=(
+                "See which segment is worst: the alert names it, and `segment_loss` in `metric_values` has "
+                "all.",
+                "Look at a few of its rows with their labels: is the label right, and computed as in "
+                "training?",
+                "If the labels are right, train on newer data; until then tell those who use the "
+                "predictions.",
             ),
         ),
     ),

@@ -136,6 +136,14 @@ CONSTANT = Value(
     _FEATURE,
     pushed=True,
 )
+STUCK = Value(
+    Family.DRIFT,
+    "stuck",
+    "1 or 0",
+    "1 where a feature has had one value only over a whole window of drift. Judged where it varied before.",
+    _FEATURE,
+    pushed=True,
+)
 REPEATED_IDS = Value(
     Family.QUALITY,
     "repeated_ids",
@@ -212,6 +220,13 @@ ESTIMATED_LOSS = Value(
     "The same as `loss`, estimated from the inputs before labels arrive.",
     pushed=True,
 )
+UNEXPECTED_LOSS = Value(
+    Family.PERFORMANCE,
+    "unexpected_loss",
+    "share",
+    "What of `loss` the estimate did not expect: the same inputs have come to another truth.",
+    pushed=True,
+)
 SEGMENT_LOSS = Value(
     Family.PERFORMANCE,
     "segment_loss",
@@ -273,6 +288,7 @@ VALUES = (
     ACCURACY,
     SCHEMA_CHANGES,
     CONSTANT,
+    STUCK,
     REPEATED_IDS,
     DUPLICATE_SHARE,
     NEWEST_AGE,
@@ -283,6 +299,7 @@ VALUES = (
     LOSS,
     LABEL_COVERAGE,
     ESTIMATED_LOSS,
+    UNEXPECTED_LOSS,
     SEGMENT_LOSS,
     *PERFORMANCE.values(),
     *ESTIMATES.values(),

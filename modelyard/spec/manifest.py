@@ -295,6 +295,9 @@ class NumericBaseline(Spec):
     daily_psi: Annotated[float, Field(ge=0)] | None = None
     """Population stability index that 99 in 100 days of training stay below, against training as a whole: how
     far a day without a fault may be. Absent where training's rows have no time."""
+    daily_missing: Fraction | None = None
+    """Share of missing values that 99 in 100 days of training stay below. Absent where training's rows have no
+    time."""
 
     @model_validator(mode="after")
     def _binned(self) -> "NumericBaseline":
@@ -324,6 +327,9 @@ class CategoricalBaseline(Spec):
     daily_psi: Annotated[float, Field(ge=0)] | None = None
     """Population stability index that 99 in 100 days of training stay below, against training as a whole: how
     far a day without a fault may be. Absent where training's rows have no time."""
+    daily_missing: Fraction | None = None
+    """Share of missing values that 99 in 100 days of training stay below. Absent where training's rows have no
+    time."""
 
 
 Baseline = Annotated[NumericBaseline | CategoricalBaseline, Field(discriminator="kind")]

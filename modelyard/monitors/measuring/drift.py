@@ -14,6 +14,8 @@ from modelyard.spec.manifest import Baseline, Feature, NumericBaseline
 
 # Below so many values a distribution says nothing.
 LEAST_ROWS = 50
+# Earlier windows that must have varied before one that does not is news, and how many are looked at.
+LEAST_PAST, RECENT = 3, 28
 WEEK = timedelta(days=7)
 WEEKS = 4
 # A feature that follows the calendar is judged by how far it is from training at other times like this.
@@ -81,6 +83,8 @@ def _of_item(
     def value(metric: Value, number: float, **more: object) -> Measured:
         return Measured(metric, number, rows, version, named, **more)  # type: ignore[arg-type]
 
+    if named:
+        yield from _stuck(window, version, feature, baseline, figures, rows)
     words = described(feature, baseline, bins, counts, figures, item or feature.name)
     psi = values.FEATURE_PSI if named else values.PREDICTION_PSI
     yield value(psi, index, threshold=bound if judged else None, detail=words)
@@ -92,6 +96,21 @@ def _of_item(
         stands = statistics.places(baseline.edges, baseline.std)
         distance = statistics.wasserstein(counts, bins.training, stands) / baseline.std
         yield value(values.DISTANCES[f"{prefix}wasserstein"], distance)
+
+
+def _stuck(
+    window: Window, version: int, feature: Feature, baseline: Baseline, figures: Figures, rows: int
+) -> Iterator[Measured]:
+    """Yield 1 where the whole window shows one value, though earlier windows did not; else 0."""
+    constant = is_constant(figures, feature, baseline)
+    if constant is None:
+        return
+    held = window.past.of(values.STUCK.metric, version, feature.name)
+    earlier = [stuck for end, stuck in sorted(held.items()) if end < window.span[1]]
+    judged = not constant or (len(earlier) >= LEAST_PAST and not any(earlier[-RECENT:]))
+    words = f"{feature.name} has one and the same value in all {rows} rows" if constant else None
+    limit = 0.5 if judged else None
+    yield Measured(values.STUCK, float(constant), rows, version, feature.name, limit, words)
 
 
 def _usual(window: Window, metric: Value, version: int, feature: str | None) -> float:

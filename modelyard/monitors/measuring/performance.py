@@ -251,6 +251,12 @@ def _loss(
         SURE * _spread(manifest, rows, errors.get(_name(primary))),
     )
     yield Measured(values.LOSS, loss, rows, version, threshold=bound, detail=words)
+    _, expected = estimated(manifest, window.figures[version])
+    foreseen = _worse(manifest, expected)
+    if foreseen is not None:
+        said = f"{primary} {live:.4g} on {rows} labels, {expected[_name(primary)]:.4g} was to be expected"
+        beyond = loss - foreseen
+        yield Measured(values.UNEXPECTED_LOSS, beyond, rows, version, threshold=bound, detail=said)
 
 
 Segment = tuple[str, float, str, int]

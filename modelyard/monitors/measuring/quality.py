@@ -16,6 +16,8 @@ BY_CHANCE = 1e-6
 LEAST_ROWS = 30
 # Earlier windows that must have varied before a constant feature is news.
 LEAST_PAST = 3
+# A day must miss this much more than training's own days did.
+BEYOND_TRAINING = 1.25
 # Share of repeated inputs beyond the usual one.
 REPEATED = 0.1
 
@@ -51,7 +53,7 @@ def _of_version(window: Window, version: int, manifest: Manifest, figures: Figur
             rows,
             version,
             feature.name,
-            statistics.share_bound(window.model.monitors.quality.threshold, usual, rows),
+            statistics.share_bound(_tolerated(window, baseline), usual, rows),
             _words(feature, figures, missing, invalid, usual, rows),
         )
         yield Measured(values.MISSING_SHARE, missing, rows, version, feature.name)
@@ -66,6 +68,14 @@ def _of_version(window: Window, version: int, manifest: Manifest, figures: Figur
     yield Measured(values.ACCURACY, 1 - invalid_of_all / features, rows, version)
     words = f"No value at all of {', '.join(gone)}." if gone else None
     yield Measured(values.SCHEMA_CHANGES, float(len(gone)), rows, version, threshold=0.5, detail=words)
+
+
+def _tolerated(window: Window, baseline: Baseline | None) -> float:
+    """Return the share beyond the usual one that is no news: some sources had bad days in training too."""
+    tolerated = window.model.monitors.quality.threshold
+    if baseline is None or baseline.daily_missing is None:
+        return tolerated
+    return max(tolerated, BEYOND_TRAINING * baseline.daily_missing - baseline.missing)
 
 
 def shares(figures: Figures, feature: Feature, rows: int) -> tuple[float, float]:

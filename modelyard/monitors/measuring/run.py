@@ -33,7 +33,7 @@ LATE = DAY
 # A job that stood still measures the windows it missed, up to so long ago.
 MISSED = timedelta(days=2)
 # Values whose earlier windows later ones are compared with.
-REMEMBERED = (values.FEATURE_PSI, values.PREDICTION_PSI, values.CONSTANT, values.LABEL_COVERAGE)
+REMEMBERED = (values.FEATURE_PSI, values.PREDICTION_PSI, values.CONSTANT, values.STUCK, values.LABEL_COVERAGE)
 Measure = Callable[[Window], Iterator[Measured]]
 
 

@@ -1,7 +1,7 @@
 """Use of a model in a window: as many predictions as usual, fewer, more, or none."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ SPREAD = 2.0
 # Times the usual number that is a sudden rise.
 RISE = 3.0
 Hourly = Mapping[datetime, Mapping[str, float]]
+Choice = Callable[[Iterable[float]], float]
 
 
 def measure(window: Window) -> Iterator[Measured]:
@@ -29,24 +30,23 @@ def measure(window: Window) -> Iterator[Measured]:
     begun = min((hour for hour, figures in window.hourly.items() if figures.get("seen")), default=None)
     if begun is None:
         return
-    usual = expected(window.hourly, begun, start, end)
-    if usual is None or not usual.number:
-        return
-    spread = dispersion(window.hourly, begun, start, end)
-    low, high = bounds(usual, spread)
-    settings, ratio, rows = window.model.monitors.usage, now / usual.number, int(now)
+    settings, rows = window.model.monitors.usage, int(now)
     quiet = start.date().isoformat() in window.model.holidays
-    words = f"{now:.0f} predictions; {usual.number:.0f} are usual at these hours, by {usual.basis}"
-    yield Measured(
-        values.VOLUME_RATIO,
-        ratio,
-        rows,
-        threshold=None if quiet else min(settings.threshold, low),
-        detail=words + (" (a holiday)" if quiet else ""),
-    )
-    yield Measured(
-        values.VOLUME_RISE, ratio, rows, threshold=None if quiet else max(RISE, high), detail=words
-    )
+    spread = dispersion(window.hourly, begun, start, end)
+    for metric, least in ((values.VOLUME_RATIO, True), (values.VOLUME_RISE, False)):
+        usual = expected(window.hourly, begun, start, end, min if least else max)
+        if usual is None or not usual.number:
+            continue
+        low, high = bounds(usual, spread)
+        words = f"{now:.0f} predictions; {usual.number:.0f} are usual at these hours, by {usual.basis}"
+        limit = min(settings.threshold, low) if least else max(RISE, high)
+        yield Measured(
+            metric,
+            now / usual.number,
+            rows,
+            threshold=None if quiet else limit,
+            detail=words + (" (a holiday)" if quiet else ""),
+        )
     yield from _silence(window, begun, spread, quiet)
 
 
@@ -68,11 +68,23 @@ def _between(hourly: Hourly, start: datetime, end: datetime) -> float:
     return total
 
 
-def expected(hourly: Hourly, begun: datetime, start: datetime, end: datetime) -> Usual | None:
+def expected(
+    hourly: Hourly, begun: datetime, start: datetime, end: datetime, choose: Choice | None = None
+) -> Usual | None:
     """Return the usual number: the median of the same hours of up to four earlier weeks.
 
-    Of a model younger than that, the median of the same hours of earlier days, from two days on.
+    Of a model younger than that, the median of the same hours of earlier days, from two days on. With
+    `choose`, windows shorter than a day are compared with the lowest or highest of the hours around too:
+    when clocks change, people come an hour earlier or later.
     """
+
+    def held(back: timedelta) -> float:
+        if choose is None or end - start >= timedelta(days=1):
+            return _between(hourly, start - back, end - back)
+        return choose(
+            _between(hourly, start - back + shift, end - back + shift) for shift in (-HOUR, 0 * HOUR, HOUR)
+        )
+
     for step, most, least, words in (
         (WEEK, WEEKS, 1, "the same hours of {} earlier week{}"),
         (timedelta(days=1), 6, 2, "the same hours of {} earlier day{}"),
@@ -81,7 +93,7 @@ def expected(hourly: Hourly, begun: datetime, start: datetime, end: datetime) ->
             k * step for k in range(1, most + 1) if end - k * step <= start and start - k * step >= begun
         ]
         if len(backs) >= least:
-            found = [_between(hourly, start - back, end - back) for back in backs]
+            found = [held(back) for back in backs]
             basis = words.format(len(found), "" if len(found) == 1 else "s")
             return Usual(statistics.median(found), len(found), basis)
     return None
@@ -122,7 +134,7 @@ def _silence(window: Window, begun: datetime, spread: float, quiet: bool) -> Ite
     end = window.span[1]
     hour, missed, known = end - HOUR, 0.0, False
     while hour >= begun and not _between(window.hourly, hour, hour + HOUR):
-        usual = expected(window.hourly, begun, hour, hour + HOUR)
+        usual = expected(window.hourly, begun, hour, hour + HOUR, min)
         if usual is not None:
             missed, known = missed + usual.number, True
         hour -= HOUR

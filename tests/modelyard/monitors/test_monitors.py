@@ -22,7 +22,14 @@ from tests.modelyard.sample import NAMES, deployed, environment, manifest
 COMMON = {
     *("usage-drop", "usage-rise", "usage-silence"),
     *("quality-invalid", "quality-schema", "quality-stuck", "quality-duplicates"),
-    *("drift-features", "drift-predictions", "performance-loss", "performance-estimate"),
+    *(
+        "drift-features",
+        "drift-predictions",
+        "drift-stuck",
+        "performance-unexpected",
+        "performance-loss",
+        "performance-estimate",
+    ),
     "performance-labels",
 }
 # Versions share the traffic: these judge the model as a whole.
