@@ -4,7 +4,6 @@ What all rows of a batch share is a dictionary of one value, so that it costs no
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from modelyard.tables import Column, Mode, Partition, Table, Type
 from serving_images.batch.plan import Plan
+from serving_images.runtime import tables
 from serving_images.runtime.config import Config
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -108,7 +108,9 @@ class RowMaker:
     @cached_property
     def log_schema(self) -> pa.Schema:
         """Schema of the log's rows, as `modelyard.tables.prediction_log` has it."""
-        return self._log(pa.array([], pa.string()), 0, self._no_features, self._no_prediction, None).schema
+        return self._log(
+            pa.array([], pa.string()), 0, self._no_features, self._no_prediction, tables.listed({}, 0)
+        ).schema
 
     @cached_property
     def output_schema(self) -> pa.Schema:
@@ -122,7 +124,7 @@ class RowMaker:
         features: pa.RecordBatch,
         keys: pa.Array | None,
         answers: pa.Array,
-        flags: Sequence[Sequence[str]] | None,
+        flags: pa.ListArray,
     ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """Return the rows for the log and those for the table of predictions.
 
@@ -132,7 +134,7 @@ class RowMaker:
             features: typed, in the signature's order.
             keys: what the source calls the rows; None: nothing.
             answers: of the signature's type.
-            flags: of each row; None: none has any.
+            flags: of each row.
         """
         return (
             self._log(ids, time_us, features, answers, flags),
@@ -145,7 +147,7 @@ class RowMaker:
         time_us: int,
         features: pa.RecordBatch,
         answers: pa.Array,
-        flags: Sequence[Sequence[str]] | None,
+        flags: pa.ListArray,
     ) -> pa.RecordBatch:
         config, count = self.config, len(ids)
         text = pa.string()
@@ -160,7 +162,7 @@ class RowMaker:
             "features": pa.StructArray.from_arrays(features.columns, fields=list(features.schema)),
             "prediction": answers,
             "latency_ms": pa.nulls(count, pa.float64()),
-            "flags": _lists(flags, count),
+            "flags": flags,
             "image_digest": _same(config.image_digest or None, text, count),
             "code_digest": pa.nulls(count, text),
             "trace_id": pa.nulls(count, text),
@@ -210,14 +212,6 @@ def _same(value: Any, kind: pa.DataType, count: int) -> pa.Array:
         return pa.nulls(count, kind)
     indices = pa.array(np.zeros(count, np.int8))
     return pa.DictionaryArray.from_arrays(indices, pa.array([value], kind))
-
-
-def _lists(flags: Sequence[Sequence[str]] | None, count: int) -> pa.Array:
-    kind = pa.list_(pa.field("item", pa.string(), nullable=False))
-    if flags is None:
-        offsets = pa.array(np.zeros(count + 1, np.int32))
-        return pa.ListArray.from_arrays(offsets, pa.array([], pa.string()), type=kind)
-    return pa.array([list(row) for row in flags], kind)
 
 
 def definition(ref: str, schema: pa.Schema) -> Table:

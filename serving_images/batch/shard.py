@@ -23,6 +23,8 @@ from serving_images.runtime.errors import Refused
 DEPTH = 2
 # So many rows in a row that the model fails on are no bad rows, but a bad model.
 HOPELESS = 20
+# Flag of a row without a prediction.
+UNSCORED = "unscored"
 
 Model = Callable[[pa.RecordBatch], npt.NDArray[Any]]
 
@@ -149,12 +151,16 @@ class Shard:
     def _score(self, piece: Piece, chunk: Chunk) -> tuple[_Scored, int]:
         """Return the rows that a piece becomes, and how many have no prediction."""
         features = tables.typed(piece.rows, self._features)
-        flags = tables.flags(features, self._features)
+        hits = tables.flags(features, self._features)
         unfit = tables.unfit(features, self._features)
-        if self._reject and flags:
-            unfit |= np.array([any(not flag.startswith("missing:") for flag in row) for row in flags])
+        for flag, rows in hits.items():
+            if self._reject and not flag.startswith("missing:"):
+                unfit |= rows
         scores, bad = self._scores(features, unfit)
         answers = predictions(self._config, scores, bad)
+        if answers.null_count:
+            hits[UNSCORED] = answers.is_null().to_numpy(zero_copy_only=False)
+        flags = tables.listed(hits, piece.rows.num_rows)
         ids = self._ids[piece.stream.number].take(piece.first, piece.rows.num_rows)
         keys = piece.rows.column(self._plan.key) if self._plan.key else None
         log, output = self._maker.rows(ids, chunk.time_us, features, keys, answers, flags)

@@ -67,8 +67,8 @@ def test_rows_and_batches_agree(rows: list[dict[str, Any]]) -> None:
     for name, values in tables.columns(batch, FEATURES).items():
         np.testing.assert_array_equal(by_column[name], values)
     flags = [set(each) for each in read.flags] if read.flags else [set[str]()] * len(rows)
-    found = tables.flags(batch, FEATURES)
-    assert flags == ([set(each) for each in found] if found else [set[str]()] * len(rows))
+    found = tables.listed(tables.flags(batch, FEATURES), len(rows)).to_pylist()
+    assert flags == [set(each) for each in found]
     assert not tables.unfit(batch, FEATURES).any()
 
 

@@ -1,4 +1,4 @@
-"""A worker between real topics: what comes in leaves scored, logged once and in order, or as a dead letter."""
+"""A worker between topics: what comes in leaves scored, logged once and in order, or as a dead letter."""
 
 import json
 import random
