@@ -7,7 +7,7 @@ settings and no secret; baselines stand in the manifests, in the table of model 
 import json
 from typing import Any, Literal
 
-from modelyard.naming import Names, TeamNames
+from modelyard.naming import TeamNames
 from modelyard.spec.base import Pattern
 from modelyard.spec.container import with_project
 from modelyard.spec.team import DeployedModel, DeployedTeam
@@ -65,32 +65,6 @@ def _model(model: DeployedModel, names: TeamNames) -> dict[str, Any]:
             "runs_table": f"{dataset}.{own.runs_table}",
         }
     return document
-
-
-def foreign(config: dict[str, Any], namespace: str, names: Names) -> list[str]:
-    """Return what `config`, found in `namespace`, says of others than the team of that namespace.
-
-    The job reads all teams' logs, and a team writes its own ConfigMap: what it names is checked against the
-    names that the team has.
-
-    Args:
-        config: as `monitoring_config` renders it.
-        namespace: where it was found.
-        names: names of the environment; of its fields, `environment` and `tenant_prefix` are used.
-    """
-    team = names.team(str(config.get("team")))
-    dataset = f"{team.project}.{team.dataset}"
-    wrong = [] if team.namespace == namespace else [f"team {team.team} has namespace {team.namespace}"]
-    for key, value in (("project", team.project), ("dataset", team.dataset)):
-        if config.get(key) != value:
-            wrong.append(f"{key} {config.get(key)} is not {value}")
-    for model in config.get("models", ()):
-        own = team.model(str(model.get("model")))
-        for key, table in (("log_table", own.log_table), ("runs_table", own.runs_table)):
-            named = model.get(key, f"{dataset}.{table}" if key == "runs_table" else None)
-            if named != f"{dataset}.{table}":
-                wrong.append(f"{key} {named} is not {dataset}.{table}")
-    return wrong
 
 
 def rendered(config: dict[str, Any]) -> str:

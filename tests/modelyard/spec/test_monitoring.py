@@ -3,7 +3,7 @@
 import json
 
 from modelyard.spec.base import Pattern
-from modelyard.spec.monitoring import foreign, monitoring_config, rendered
+from modelyard.spec.monitoring import monitoring_config, rendered
 from tests.modelyard.sample import NAMES, deployed, manifest
 
 
@@ -48,21 +48,6 @@ def test_a_batch_model_says_when_it_runs() -> None:
     (model,) = monitoring_config(team, NAMES.team("flights"))["models"]
     assert (model["schedule"], model["deadline"], model["label"]) == ("0 5 * * *", "2h", None)
     assert model["runs_table"] == "example-flights.modelyard_dev_predictions.delay_runs"
-
-
-def test_a_team_speaks_of_itself_alone() -> None:
-    """The job may read all logs: a ConfigMap must not point it at another team's."""
-    team, _, _ = deployed()
-    made = monitoring_config(team, NAMES.team("flights"))
-    assert foreign(made, "team-flights", NAMES) == []
-    assert foreign(made, "team-pricing", NAMES) == ["team flights has namespace team-flights"]
-    made["models"][0]["log_table"] = "example-pricing.modelyard_dev_predictions.price"
-    made["project"] = "example-pricing"
-    assert foreign(made, "team-flights", NAMES) == [
-        "project example-pricing is not example-flights",
-        "log_table example-pricing.modelyard_dev_predictions.price is not "
-        "example-flights.modelyard_dev_predictions.delay",
-    ]
 
 
 def test_it_fits_a_config_map() -> None:
