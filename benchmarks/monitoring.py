@@ -51,6 +51,8 @@ CATEGORIES = "abcdefgh"
 NAMES = Names("bench", "example-platform", "1", "europe-west1", "EU", "example")
 HASH = "sha256:" + "0" * 64
 MEMORY = "700MB"
+# Of the numbers of the large log, so that it fits on a disk: files with all digits are twice as large.
+DIGITS = 3
 # Bytes that a row of 100 million needs on disk, and a margin.
 ROW_BYTES = 140
 GOALS: dict[str, Callable[[float], bool]] = {
@@ -61,13 +63,17 @@ GOALS: dict[str, Callable[[float], bool]] = {
 }
 
 
-def features(shift: str = "0") -> str:
+def features(shift: str = "0", digits: int | None = None) -> str:
     """Return the SELECT list of random features; a tenth of them moves by `shift` standard deviations."""
-    numbers = [
-        f"round((random() + random() + random() - 1.5) * {i + 1} + {shift if i < 2 else 0}, 3) AS {name}"
+    drawn = [
+        f"(random() + random() + random() - 1.5) * {i + 1} + {shift if i < 2 else 0}"
         if i % 2 == 0
-        else f"round(-ln(1 - random()) * {i + 1}, 3) AS {name}"
-        for i, name in enumerate(NUMBERS)
+        else f"-ln(1 - random()) * {i + 1}"
+        for i in range(len(NUMBERS))
+    ]
+    numbers = [
+        f"{value if digits is None else f'round({value}, {digits})'} AS {name}"
+        for name, value in zip(NUMBERS, drawn, strict=True)
     ]
     texts = [
         f"'{CATEGORIES}'[1 + CAST(floor(random() * {8 - i}) AS INT)] AS {n}" for i, n in enumerate(TEXTS)
@@ -163,7 +169,9 @@ def freeze(reference: Path) -> dict[str, Any]:
     return {"features": found, "prediction": prediction | {"missing": 0.0, "mean": 5.0, "std": 2.887}}
 
 
-def write_day(warehouse: Path, log: str, day: int, rows: int, shift: str = "0") -> None:
+def write_day(
+    warehouse: Path, log: str, day: int, rows: int, shift: str = "0", digits: int | None = None
+) -> None:
     """Write one day of the log: rows in order of time, ids in order of time."""
     start = BEGIN + day * DAY
     folder = warehouse.joinpath(*log.split(".")) / f"day={start:%Y-%m-%d}"
@@ -181,7 +189,7 @@ COPY (
     'caller-' || (i % 7) AS caller, {packed()} AS features, round(random() * 10, 3) AS prediction,
     round(random() * 20, 2) AS latency_ms, CAST([] AS VARCHAR[]) AS flags,
     '{HASH}' AS image_digest, '{HASH}' AS code_digest, CAST(NULL AS VARCHAR) AS trace_id
-  FROM (SELECT i, {features(shift)} FROM range({rows}) AS t(i))
+  FROM (SELECT i, {features(shift, digits)} FROM range({rows}) AS t(i))
 ) TO '{temporary}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)""")
     temporary.rename(path)
 
@@ -347,10 +355,10 @@ def large(rows: int) -> dict[str, Any]:
     (root / "baselines.json").write_text(json.dumps(baselines), encoding="utf-8")
     log, truth = place(baselines, SETTINGS).model.log_table, "example-bench.operations.truth"
     for day in range(DAYS):
-        write_day(warehouse, log, day, rows // DAYS)
+        write_day(warehouse, log, day, rows // DAYS, digits=DIGITS)
         write_labels(warehouse, log, truth, day)
     # The hour after: a twenty-fourth of a day's rows.
-    write_day(warehouse, log, DAYS, rows // DAYS // 24)
+    write_day(warehouse, log, DAYS, rows // DAYS // 24, digits=DIGITS)
     shutil.rmtree(warehouse / "example-platform", ignore_errors=True)
     settings = json.dumps(SETTINGS)
     full = child("measure", str(root), str(24 * DAYS), "0", settings, MEMORY)

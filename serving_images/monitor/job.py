@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 HOUR = timedelta(hours=1)
 # Rows of an hour are in the log this long after its end; later ones are counted in the next hour's run.
 SETTLE = timedelta(minutes=3)
+# A model that fails is measured again by the next runs, so often within the hour.
+ATTEMPTS = 3
 
 
 class Pushes(Protocol):
@@ -120,15 +122,16 @@ def run(
 def last_runs(
     warehouse: Warehouse, models: Sequence[Watched], since: datetime
 ) -> Mapping[tuple[str, str], datetime]:
-    """Return when each model's last run since `since` began, if no family of it failed."""
+    """Return when each model's last run since `since` began, if it succeeded or was the last attempt."""
     found: dict[tuple[str, str], datetime] = {}
     for ref in {model.table("monitor_runs") for model in models}:
         statement = f"""
 SELECT team, model, MAX(started) AS started FROM (
-  SELECT team, model, run_id, MIN(started) AS started FROM {table(ref)}
-  WHERE started >= @since GROUP BY team, model, run_id HAVING LOGICAL_AND(succeeded)
+  SELECT team, model, run_id, MIN(started) AS started, LOGICAL_AND(succeeded) AS succeeded
+  FROM {table(ref)} WHERE started >= @since GROUP BY team, model, run_id
 )
-GROUP BY team, model"""
+GROUP BY team, model
+HAVING LOGICAL_OR(succeeded) OR COUNT(*) >= {ATTEMPTS}"""
         days = (since.date(), since.date() + timedelta(days=1))
         rows = warehouse.query(statement, {"since": since + SETTLE}, {ref: MONITOR_RUNS}, days)
         found |= {(row["team"], row["model"]): row["started"] for row in rows.to_pylist()}

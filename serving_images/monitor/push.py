@@ -132,11 +132,9 @@ def _count_refused(batch: Sequence[Point], error: Any, result: Pushed) -> None:
     """Count what the service took of a batch that it refused in part; the rest it has written."""
     from google.cloud import monitoring_v3
 
-    summary = next(
-        (part for part in error.details or () if isinstance(part, _summary_types(monitoring_v3))), None
-    )
+    summary = monitoring_v3.CreateTimeSeriesSummary.pb(monitoring_v3.CreateTimeSeriesSummary())
     refused = len(batch)
-    if summary is not None:
+    if any(hasattr(detail, "Unpack") and detail.Unpack(summary) for detail in error.details or ()):
         result.written += summary.success_point_count
         refused = summary.total_point_count - summary.success_point_count
     # After a retry, or another run at the same time, a point as new is there already: nothing is lost.
@@ -146,8 +144,3 @@ def _count_refused(batch: Sequence[Point], error: Any, result: Pushed) -> None:
     else:
         result.failed += refused
         log.error("%d series refused: %s", refused, error)
-
-
-def _summary_types(module: Any) -> tuple[Any, ...]:
-    summary = module.CreateTimeSeriesSummary
-    return (summary, summary.pb())

@@ -114,10 +114,9 @@ def cleaned(column: str, kind: FeatureType) -> str:
 
 
 def of_rows(manifest: Manifest, prepared: Columns) -> Iterator[Figure]:
-    """Yield what is counted of whole rows: how many, how many ids and how many different inputs."""
+    """Yield what is counted of whole rows: how many, and how many different inputs."""
     names = prepared.names
     yield Figure(ROWS, "rows", "COUNT(*)")
-    yield Figure(ROWS, "ids", "COUNT(DISTINCT id)")
     yield Figure(ROWS, "failed", f"COUNTIF({names[PREDICTION]} IS NULL)")
     yield Figure(ROWS, "newest", "UNIX_SECONDS(TIMESTAMP_TRUNC(MAX(time), SECOND))")
     if all(feature.name in names for feature in manifest.signature.features):
@@ -330,13 +329,19 @@ def statements(
     return found
 
 
+def ids(log: str) -> str:
+    """Return the statement that counts the prediction ids of each hour of a version."""
+    return (
+        "SELECT TIMESTAMP_TRUNC(time, HOUR) AS hour, COUNT(DISTINCT prediction_id) AS ids "
+        f"FROM {sql.table(log)} WHERE time >= @start AND time < @end AND version = @version GROUP BY hour"
+    )
+
+
 def statement(log: str, prepared: Columns, aggregates: Sequence[str], *, once: bool) -> str:
     """Return the statement of `aggregates` per hour."""
     listed = ",\n  ".join(f"{aggregate} AS a{index}" for index, aggregate in enumerate(aggregates))
     distinct = "\n  QUALIFY ROW_NUMBER() OVER (PARTITION BY prediction_id ORDER BY time) = 1" if once else ""
-    inner = ",\n    ".join(
-        ("TIMESTAMP_TRUNC(time, HOUR) AS hour", "time", "prediction_id AS id", *prepared.select)
-    )
+    inner = ",\n    ".join(("TIMESTAMP_TRUNC(time, HOUR) AS hour", "time", *prepared.select))
     return (
         f"SELECT\n  hour,\n  {listed}\nFROM (\n  SELECT\n    {inner}\n  FROM {sql.table(log)}\n"
         f"  WHERE time >= @start AND time < @end AND version = @version{distinct}\n)\nGROUP BY hour"

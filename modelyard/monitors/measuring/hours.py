@@ -155,13 +155,25 @@ Counted = dict[datetime, list[tuple[Figure, float]]]
 def _figures(reader: Reader, manifest: Manifest, version: int, span: Span) -> Counted:
     """Return the figures of each hour; rows that were logged twice count once."""
     found = _run(reader, manifest, version, span, once=False)
-    if any(_value(figures, ROWS, "ids") != _value(figures, ROWS, "rows") for figures in found.values()):
+    # A row that was logged twice has the inputs of another. Ids are dear to compare, so they are not where
+    # all inputs differ.
+    alike = [
+        hour for hour, figures in found.items() if _value(figures, "different") != _value(figures, "rows")
+    ]
+    if not alike:
+        return found
+    parameters = {"start": min(alike), "end": max(alike) + HOUR, "version": version}
+    statement = counting.ids(reader.model.log_table)
+    held = reader.rows(statement, parameters, reader.log_tables, (min(alike), max(alike) + HOUR))
+    if any(row["ids"] != _value(found[row["hour"]], "rows") for row in held):
         return _run(reader, manifest, version, span, once=True)
     return found
 
 
-def _value(figures: Sequence[tuple[Figure, float]], item: str, measure: str) -> float:
-    return next(value for figure, value in figures if (figure.item, figure.measure) == (item, measure))
+def _value(figures: Sequence[tuple[Figure, float]], measure: str) -> float | None:
+    return next(
+        (value for figure, value in figures if (figure.item, figure.measure) == (ROWS, measure)), None
+    )
 
 
 def _run(reader: Reader, manifest: Manifest, version: int, span: Span, *, once: bool) -> Counted:
@@ -274,7 +286,7 @@ class Figures:
     @property
     def rows(self) -> int:
         """Rows of the window, each id once."""
-        return int(self.number(ROWS, "ids") or self.number(ROWS, "rows"))
+        return int(self.number(ROWS, "rows"))
 
     def items(self) -> Iterator[tuple[str, str]]:
         """Yield which items and measures there are."""
@@ -305,7 +317,7 @@ GROUP BY version, item, measure, bin"""
 
 
 def hourly(reader: Reader, span: Span) -> dict[datetime, dict[str, float]]:
-    """Return the figures of whole rows by hour, all versions together: `rows`, `ids`, `different`."""
+    """Return the figures of whole rows by hour, all versions together: `seen`, `rows`, `different`."""
     ref = reader.model.table("window_counts")
     statement = f"""
 SELECT hour, measure, SUM(value) AS total

@@ -149,7 +149,7 @@ def _duplicates(window: Window) -> Iterator[Measured]:
     for hour, figures in window.hourly.items():
         if start <= hour < end:
             seen += figures.get("seen", 0.0)
-            rows += figures.get("ids", figures.get("rows", 0.0))
+            rows += figures.get("rows", 0.0)
             different += figures.get("different", 0.0)
     if not rows:
         return
@@ -171,7 +171,7 @@ def _usual_duplicates(window: Window, length: timedelta) -> float | None:
         rows = different = 0.0
         for hour in _hours(start - back * length, end - back * length):
             figures = window.hourly.get(hour, {})
-            rows += figures.get("ids", 0.0)
+            rows += figures.get("rows", 0.0)
             different += figures.get("different", 0.0)
         if rows and different:
             found.append(1 - different / rows)

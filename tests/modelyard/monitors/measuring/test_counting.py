@@ -95,7 +95,7 @@ def test_different_inputs_are_told_apart_and_equal_ones_are_not(tmp_path: Path) 
     found = figures(place)
     distinct = len({tuple(made["features"].values()) for made in healthy})
     assert found.number(ROWS, "different") == distinct
-    assert found.number(ROWS, "ids") == 2300
+    assert found.rows == 2300
 
 
 def test_rows_that_were_logged_twice_count_once(tmp_path: Path) -> None:
