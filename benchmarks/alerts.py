@@ -39,7 +39,7 @@ PEER = ROOT / ".venv-evidently" / "bin" / "python"
 # Shares of the traffic: about 900, 270 requests a day.
 SIZES = (1.0, 0.3)
 # Values that are known only when labels have come.
-ON_LABELS = {"loss", "label_coverage"}
+ON_LABELS = {"loss", "unexpected_loss", "label_coverage"}
 FEED = ("temperature", "wind_speed", "precipitation", "visibility")
 
 
@@ -81,6 +81,7 @@ class Outcome:
     detected: bool
     windows: int | None
     right: bool
+    hours: float | None
     told: tuple[str, ...]
     harmless: bool
     peer: bool | None = None
@@ -233,8 +234,8 @@ def run_fault(fault: Fault, where: Clean, begin: datetime, seed: int, export: "E
     ]
     if fault.spares:
         mine = [(m, i) for m, i in mine if i.findings[0].monitor.family in fault.spares or not fault.right(i)]
-    window = max(watched.window(fault.family), timedelta(hours=1))
-    first = min((moment for moment, _ in mine), default=None)
+    first, found = min(((m, i) for m, i in mine), key=lambda item: item[0], default=(None, None))
+    window = watched.window(found.findings[0].monitor.family) if found else DAY
     if export is not None and not fault.spares:
         export.add(fault, where, rows, begin, end)
     return Outcome(
@@ -245,6 +246,7 @@ def run_fault(fault: Fault, where: Clean, begin: datetime, seed: int, export: "E
         first is not None,
         max(1, math.ceil((first - begin) / window)) if first else None,
         any(fault.right(incident) for _, incident in mine),
+        (first - begin) / timedelta(hours=1) if first else None,
         tuple(f"{incident.root}:{incident.key}:{incident.feature or ''}" for _, incident in mine),
         fault.harmless or bool(fault.spares),
     )
@@ -355,6 +357,7 @@ def figures(
         "root_named_pct": _percent(sum(o.right for o in detected), len(detected)),
         "false_alarms_per_model_week": round(total / (weeks + extra_weeks), 4),
         "median_windows_to_detect": statistics.median(windows) if windows else None,
+        "median_hours_to_detect": statistics.median([o.hours for o in detected if o.hours] or [0]),
         "evidently_detected_pct": None,
         "evidently_false_alarms_per_model_week": None,
         "false_pages_per_model_week": round(pages / weeks, 4),

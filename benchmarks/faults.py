@@ -161,7 +161,7 @@ def _steady(subject: Subject) -> list[str]:
 
 def _set(rows: Rows, name: str, values: object) -> Rows:
     """Return `rows` with a column replaced; whole numbers stay whole, as their column in the log does."""
-    column = pd.Series(values, index=rows.index)
+    column = pd.Series(values, index=rows.index)  # type: ignore[call-overload]
     if pd.api.types.is_integer_dtype(rows[name].dtype) and column.notna().all():
         column = column.round().astype("int64")
     elif pd.api.types.is_integer_dtype(rows[name].dtype):
@@ -172,7 +172,7 @@ def _set(rows: Rows, name: str, values: object) -> Rows:
 def _missing(name: str, share: float) -> Change:
     def change(_: Subject, rows: Rows, random: np.random.Generator) -> Rows:
         gone = random.random(len(rows)) < share
-        return _set(rows, name, rows[name].astype(object).where(~gone, None).infer_objects())
+        return _set(rows, name, rows[name].where(~gone))
 
     return change
 
