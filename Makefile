@@ -1,6 +1,6 @@
 # Everything works from a fresh checkout: each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests env demo images test lint bench-synth bench-standin bench-review bench-serving train schemas golden clean distclean
+.PHONY: help setup setup-tests env demo images test lint bench-synth bench-standin bench-review bench-batch bench-serving train schemas golden clean distclean
 
 # The first Python >= 3.11 on PATH; or name one: make PYTHON=/path/to/python3.11
 PYTHON ?= $(firstword $(shell for python in python3.11 python3 python3.13 python3.12; do \
@@ -40,6 +40,9 @@ bench-standin: setup ## Measure apply on the stand-in provider
 
 bench-review: setup ## Measure the plan review; writes build/bench/review.json
 	@$(VENV)/python benchmarks/review.py
+
+bench-batch: setup ## Measure the batch image; writes build/bench/batch.json
+	@$(VENV)/python -m benchmarks.batch
 
 bench-serving: ## Measure the REST server beside others, which are installed apart; writes build/bench/serving.json
 	@$(PYTHON) -m scripts.setup mlserver kserve

@@ -131,7 +131,7 @@ class _Part:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{name}.parquet"
         self._temporary = folder / f".{name}.{uuid.uuid4().hex[:8]}.part"
-        self._file = self._temporary.open("wb")
+        self._file = pa.OSFile(str(self._temporary), "wb")
         self._writer = pq.ParquetWriter(
             self._file,
             schema,
@@ -147,9 +147,8 @@ class _Part:
 
     def finish(self, table: Path) -> None:
         self._writer.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
+        _sync(self._temporary)
         # An attempt of another day may have written it before it was killed.
         if not any(table.glob(f"day=*/{self._path.name}")):
             try:
@@ -171,8 +170,9 @@ def _nulls(metadata: pq.FileMetaData, column: str) -> int:
     return sum(group.column(index).statistics.null_count for group in groups)
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make a file's content, or a folder's names, durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
