@@ -82,7 +82,7 @@ def segments(folder: Path, ending: str = CLOSED) -> list[SegmentFile]:
 
 
 def size(folder: Path, ending: str = "") -> int:
-    """Return the bytes of all segments, or of one ending; an open one has bytes reserved, not written."""
+    """Return the bytes of all segments, or of one ending; an open one may end in zeros."""
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -16,7 +16,7 @@ from serving_images.prediction_log import state as states
 from serving_images.prediction_log.entry import LogSchema
 from serving_images.prediction_log.folder import LogInUseError
 from serving_images.prediction_log.supervisor import Shipper
-from serving_images.prediction_log.writer import Done, Item, Outcome, Stream, Writer
+from serving_images.prediction_log.writer import Done, Outcome, Stream, Writer
 
 __all__ = ["LogCounts", "LogInUseError", "Outcome", "Policy", "PredictionLog"]
 
@@ -169,7 +169,7 @@ class PredictionLog:
                 and not self._closed
             ):
                 self._queued_bytes += len(entry)
-                self._put(Item(stream, entry, rows, done, loop))
+                self._put((stream, entry, rows, done, loop))
                 return
             stream.immediate += rows
         if loop is None:

@@ -10,7 +10,6 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
 
 from serving_images.prediction_log import folder as folders
 from serving_images.prediction_log import segment as segments
@@ -20,6 +19,10 @@ _LOGGER = logging.getLogger(__name__)
 _GROUP_BYTES = 8 << 20  # bounds the memory of one write
 _RETRY_SECONDS = 0.1  # how long the disk is left alone after it refused
 _REPORT_SECONDS = 10.0  # how often a lasting fault is logged
+
+
+_ZEROS = memoryview(bytes(1 << 20))
+_FIRST_ZEROS = 1 << 16
 
 
 class Outcome(StrEnum):
@@ -52,14 +55,8 @@ class Stream:
 Done = Callable[[Outcome], object]
 
 
-class Item(NamedTuple):
-    """An entry on its way to the writer."""
-
-    stream: Stream
-    entry: bytes
-    rows: int
-    done: Done
-    loop: asyncio.AbstractEventLoop | None
+# An entry on its way: stream, entry, rows, what to call, and in which loop. A plain tuple: one per request.
+Item = tuple[Stream, bytes, int, Done, asyncio.AbstractEventLoop | None]
 
 
 class NoRoomError(OSError):
@@ -77,6 +74,7 @@ class _Open:
         self.time_us = time_us
         self.opened = time.monotonic()
         self.bytes = 0  # durable
+        self.end = 0  # of the zeros that follow
         self.rows: dict[str, int] = {}
         self.count = 0
         # Room that is kept for its end.
@@ -140,7 +138,7 @@ class Writer:
             gathered = 0
             while item is not None:
                 group.append(item)
-                gathered += len(item.entry)
+                gathered += len(item[1])
                 if gathered > _GROUP_BYTES:
                     break
                 try:
@@ -177,12 +175,8 @@ class Writer:
             for stream, _, rows, _, _ in group:
                 stream.lost += rows
                 self._lost += rows
-        loop = group[0].loop
-        if all(item.loop is loop for item in group):
-            self._tell(loop, group, written)
-            return
-        for loop in {item.loop for item in group}:
-            self._tell(loop, [item for item in group if item.loop is loop], written)
+        for loop in {item[4] for item in group}:
+            self._tell(loop, [item for item in group if item[4] is loop], written)
 
     def _tell(self, loop: asyncio.AbstractEventLoop | None, group: list[Item], written: bool) -> None:
         if loop is None:
@@ -199,7 +193,7 @@ class Writer:
         if segment is not None and segment.bytes >= self._segment_bytes:
             self._close_segment()
             segment = None
-        if segment is None or max(item.stream.index for item in group) >= len(segment.schemas):
+        if segment is None or max(item[0].index for item in group) >= len(segment.schemas):
             segment = self._start_segment()
         frame, marker, before = segments.frame, segment.marker, segment.count
         parts = []
@@ -209,8 +203,13 @@ class Writer:
             before += rows
         data = b"".join(parts)
         self._make_sure_of_room(len(data))
-        _write(segment.file, data, segment.bytes)
+        zeros = 0
+        if segment.bytes + len(data) > segment.end:
+            zeros = min(len(_ZEROS), max(_FIRST_ZEROS, segment.bytes))
+            zeros = zeros if self._has_room(len(data) + zeros) else 0
+        end = _write(segment.file, data, segment.bytes, zeros)
         os.fdatasync(segment.file)
+        segment.end = max(segment.end, end)
         segment.bytes += len(data)
         self._size += len(data)
         segment.count = before
@@ -221,15 +220,18 @@ class Writer:
 
     def _make_sure_of_room(self, needed: int) -> None:
         needed += self._open.ending if self._open else 0
-        if self._size + needed <= self._max_bytes:
+        if self._has_room(needed):
             return
         if time.monotonic() - self._sized_at > _RETRY_SECONDS / 2:
             self._size = folders.size(self._folder, folders.CLOSED) + (self._open.bytes if self._open else 0)
             self._sized_at = time.monotonic()
-        if self._size + needed > self._max_bytes:
+        if not self._has_room(needed):
             raise NoRoomError(
                 f"the folder holds {self._size} bytes not yet sent and may hold {self._max_bytes}"
             )
+
+    def _has_room(self, needed: int) -> bool:
+        return self._size + needed <= self._max_bytes
 
     def _start_segment(self) -> _Open:
         self._close_segment()
@@ -242,8 +244,7 @@ class Writer:
         data = segments.beginning(segment.marker, schemas)
         try:
             self._make_sure_of_room(len(data) + segment.ending)
-            _write(file, data, 0)
-            _reserve(file, min(self._segment_bytes, self._max_bytes - self._size))
+            segment.end = _write(file, data, 0, _FIRST_ZEROS if self._has_room(_FIRST_ZEROS) else 0)
             os.fsync(file)
             folders.sync(self._folder)
         except OSError:
@@ -302,6 +303,7 @@ class Writer:
             return
         try:
             os.ftruncate(segment.file, segment.bytes)
+            segment.end = segment.bytes
             os.fdatasync(segment.file)
         except OSError:
             try:
@@ -329,22 +331,13 @@ def tell(group: list[Item], written: bool) -> None:
             _LOGGER.exception("what waited for an entry failed")
 
 
-def _write(file: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, offset)
-        view = view[written:]
-        offset += written
+def _write(file: int, data: bytes, offset: int, zeros: int = 0) -> int:
+    """Write data, and zeros after it as far as there is room; return where what was written ends.
 
-
-def _reserve(file: int, size: int) -> None:
-    """Give the file its size beforehand where there is room, so that fdatasync need not record a new one.
-
-    On ext4 a size that changes goes through the journal, behind what all others write: 4 ms instead of 0.2.
+    Over zeros, fdatasync need not record a new size or extent in the journal of the file system: on ext4 that
+    halves its time and CPU against a file that grows or has space reserved.
     """
-    written = os.fstat(file).st_size
-    if size > written:
-        try:
-            os.posix_fallocate(file, 0, size)
-        except OSError:
-            os.ftruncate(file, written)  # what is left of the disk is taken as it is needed
+    written = os.pwritev(file, [data, _ZEROS[:zeros]], offset)
+    while written < len(data):
+        written += os.pwrite(file, data[written:], offset + written)
+    return offset + written
