@@ -1,6 +1,7 @@
 """`modelyard serve` and `modelyard score`: the images' own code as processes of this machine."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -75,14 +76,19 @@ def score(
 
 
 def run_image(image: str, arguments: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run an image's entry point until it ends; Ctrl-C reaches it too, and it stops as in the cluster."""
+    """Run an image's entry point until it ends; who stops this process stops it, as in the cluster."""
     command = [sys.executable, "-m", f"serving_images.{image}", *arguments]
     with subprocess.Popen(command, env={**os.environ, **env}) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue  # the terminal has told it; what is under way is finished first
+        # A terminal tells both of Ctrl-C; others tell this process alone. What is under way is finished.
+        before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+        }
+        try:
+            return process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _tell(choice: Choice, folders: Folders, port: int) -> None:

@@ -13,8 +13,8 @@ from modelyard.spec.errors import SpecError
 from modelyard.warehouse import WarehouseError
 from serving_images.monitor.job import Report, run
 
-# The checkout, where the code runs from one.
-ROOT = Path(__file__).parents[2]
+# The checkout, where the code runs from one, or another folder of environments/ and teams/.
+ROOT = Path(os.environ.get("MODELYARD_ROOT") or Path(__file__).parents[2])
 
 
 def main(arguments: list[str] | None = None) -> int:
