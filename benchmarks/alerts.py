@@ -132,7 +132,7 @@ def walk(
         there = [r for readings in candidates.values() for r in readings if known_at(r, watched) <= moment]
         result = _evaluate(there, watched, moment, deployments, known)
         for incident in result.opened:
-            told.opened[incident.incident_id] = (moment, incident)
+            told.opened.setdefault(incident.incident_id, (moment, incident))
         for incident in result.incidents:
             if incident.incident_id in told.opened:
                 told.last[incident.incident_id] = incident
@@ -324,11 +324,7 @@ def run(sizes: Sequence[float], per_model: int | None, rotations: int, peer: boo
                 if per_model:
                     listed = listed[:: max(1, len(listed) // per_model)]
                 for fault in listed:
-                    # Days from the fourth week on, at a working hour.
-                    day = int(random.integers(21, 100 - fault.days))
-                    begin = (
-                        BEGIN.replace(hour=0) + day * DAY + int(random.integers(12, 21)) * timedelta(hours=1)
-                    )
+                    begin = _begin(random, fault, where.gaps)
                     outcomes.append(run_fault(fault, where, begin, len(outcomes), export))
         say(f"{len(outcomes)} faults: {time.monotonic() - started:.0f} s")
         found = export.judge() if export else None

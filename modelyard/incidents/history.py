@@ -190,6 +190,16 @@ def _opened(event: Event) -> Alert:
 
 def _after(alert: Alert, event: Event) -> Alert:
     match event.event:
+        case Kind.OPENED:  # it had resolved, and is back
+            return replace(
+                alert,
+                severity=event.severity,
+                title=event.title or alert.title,
+                text=event.text or alert.text,
+                closed=None,
+                closed_by=None,
+                cause=None,
+            )
         case Kind.CHANGED:
             return replace(
                 alert,

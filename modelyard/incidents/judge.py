@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import statistics
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -70,10 +71,11 @@ class Usual:
         """Return whether even what stands out is to be learned: days, of which too few are known."""
         return not self._short and sum(map(len, self._near(end))) < MIN_HISTORY
 
-    def widened(self, threshold: float, end: datetime) -> float:
+    def widened(self, threshold: float, end: datetime, centred: bool = False) -> float:
         """Return `threshold`, or what is usual where that is further; infinite where that is not known yet.
 
-        Of days the threshold holds until something is known; of hours none, since their pool is judged.
+        Of days the threshold holds until something is known; of hours none, since their pool is judged. A
+        threshold that is `centred` counts from the usual value where that is better than 0.
         """
         near = self._near(end)
         count = sum(map(len, near))
@@ -81,6 +83,9 @@ class Usual:
             return self._sign * math.inf if self._short else threshold
         place = count - math.ceil(0.99 * count) + 1
         limit = heapq.nlargest(place, (value for values in near for value in values[-place:]))[-1]
+        if centred:
+            middle = statistics.median(value for values in near for value in values)
+            threshold = max(threshold + min(middle, 0.0), threshold / 2)
         if self._sign > 0:
             return max(threshold, limit * MARGIN)
         return min(threshold, -limit / MARGIN)
@@ -114,7 +119,7 @@ def episodes(readings: Iterable[Reading], rule: Rule, above: bool = True) -> lis
             continue  # what could not be measured speaks neither for nor against a fault
         if usual is None:
             usual = Usual(above, reading.end - reading.start)
-        threshold = usual.widened(reading.threshold, reading.end) if rule.learns else reading.threshold
+        threshold = _threshold(reading.threshold, reading.end, rule, usual)
         judged = _Judged(reading, threshold, excess(reading.value, threshold, above))
         if current is None:
             recent.append(judged)
@@ -126,7 +131,10 @@ def episodes(readings: Iterable[Reading], rule: Rule, above: bool = True) -> lis
                 current, clean, held = _opened(breaches), 0, list(recent)
                 recent.clear()
         else:
-            clean = 0 if judged.bad else clean + 1
+            # With few rows a threshold is wide, and such a window proves nothing: the sharper of the two counts.
+            sharper = (min if above else max)(reading.threshold, current.peak.threshold or 0.0)
+            limit = _threshold(sharper, reading.end, rule, usual)
+            clean = clean + 1 if not judged.bad and excess(reading.value, limit, above) <= 1 else 0
             ended = reading.end if clean >= rule.resolves_after else None
             current = _continued(current, judged, ended)
             if not rule.pools and usual.absorbs(reading.end):
@@ -141,6 +149,10 @@ def episodes(readings: Iterable[Reading], rule: Rule, above: bool = True) -> lis
                 found.append(current)
                 current = None
     return [*found, current] if current else found
+
+
+def _threshold(threshold: float, end: datetime, rule: Rule, usual: Usual) -> float:
+    return usual.widened(threshold, end, rule.centred) if rule.learns else threshold
 
 
 def pooled(readings: Sequence[Reading], tolerated: float) -> list[Reading]:

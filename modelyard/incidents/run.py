@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from modelyard.incidents import history
-from modelyard.incidents.group import DEPLOYMENT_WINDOW, JUDGED, Evaluation, evaluate
+from modelyard.incidents.group import DEPLOYMENT_WINDOW, JUDGED, Evaluation, Incident, evaluate
 from modelyard.incidents.history import Kind
 from modelyard.incidents.readings import Deployment, Reading, SeriesKey, Silence
 from modelyard.monitors.measuring import sql
@@ -49,8 +49,7 @@ def run(warehouse: Warehouse, watched: Sequence[Watched], now: datetime, run_id:
     readings = _readings(warehouse, watched, now)
     known = [alert.known for alert in held.values() if alert.is_open]
     result = evaluate(readings, watched, now=now, deployments=deployments, silences=silences, known=known)
-    # What a person closed stays closed until it has resolved, though the values still show it.
-    new = [incident for incident in result.opened if incident.incident_id not in held]
+    new = [incident for incident in result.opened if _is_news(incident, held)]
     said = [history.told(incident, Kind.OPENED, now) for incident in new]
     said += [history.told(incident, Kind.CHANGED, now) for incident in result.changed]
     said += [history.resolved(held[known.incident_id], now) for known in result.closed]
@@ -61,6 +60,17 @@ def run(warehouse: Warehouse, watched: Sequence[Watched], now: datetime, run_id:
         {key: key in result.needs_no_alert for key in measured},
         _silenced(silences, deployments, watched, now),
     )
+
+
+def _is_news(incident: Incident, held: Mapping[str, history.Alert]) -> bool:
+    """Return whether to tell an incident that is not open.
+
+    What resolved by itself and is back is told again; what a person closed stays closed until it began anew.
+    """
+    before = held.get(incident.incident_id)
+    if before is None or before.closed is None or before.closed_by is None:
+        return True
+    return any(f.lasts and f.episode.opened > before.closed for f in incident.findings)
 
 
 def _silenced(

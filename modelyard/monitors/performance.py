@@ -88,7 +88,7 @@ MONITORS = (
         series=lambda subject: _last(subject, UNEXPECTED_LOSS),
         threshold=lambda subject: subject.settings.performance.threshold,
         value=UNEXPECTED_LOSS,
-        rule=Rule(Stage.PERFORMANCE, far=4.0, learns=True),
+        rule=Rule(Stage.PERFORMANCE, far=4.0, learns=True, centred=True),
         runbook=Runbook(
             meaning="For the same inputs the truth is another than it was in training: the model has learned "
             "something that no longer holds. It may still look better than on the test set, if cases are "

@@ -40,6 +40,7 @@ class Rule:
             shorter than a day are compared with those of the same hours.
         pools: whether windows shorter than a day are judged also together, as the last 24 hours: what is too
             little to be sure of in an hour may be enough in a day. For shares of rows.
+        centred: whether the threshold counts from the metric's usual value, where that is better than 0.
     """
 
     stage: Stage
@@ -49,3 +50,4 @@ class Rule:
     resolves_after: int = 2
     learns: bool = False
     pools: bool = False
+    centred: bool = False

@@ -18,6 +18,8 @@ SURE = 4.5
 SPREAD = 2.0
 # Times the usual number that is a sudden rise.
 RISE = 3.0
+# Windows are judged also together with the hours before them.
+TOGETHER = (timedelta(hours=4), timedelta(hours=12), timedelta(hours=24))
 Hourly = Mapping[datetime, Mapping[str, float]]
 Choice = Callable[[Iterable[float]], float]
 
@@ -30,24 +32,55 @@ def measure(window: Window) -> Iterator[Measured]:
     begun = min((hour for hour, figures in window.hourly.items() if figures.get("seen")), default=None)
     if begun is None:
         return
-    settings, rows = window.model.monitors.usage, int(now)
-    quiet = start.date().isoformat() in window.model.holidays
     spread = dispersion(window.hourly, begun, start, end)
-    for metric, least in ((values.VOLUME_RATIO, True), (values.VOLUME_RISE, False)):
-        usual = expected(window.hourly, begun, start, end, min if least else max)
-        if usual is None or not usual.number:
-            continue
-        low, high = bounds(usual, spread)
-        words = f"{now:.0f} predictions; {usual.number:.0f} are usual at these hours, by {usual.basis}"
-        limit = min(settings.threshold, low) if least else max(RISE, high)
-        yield Measured(
-            metric,
-            now / usual.number,
-            rows,
-            threshold=None if quiet else limit,
-            detail=words + (" (a holiday)" if quiet else ""),
-        )
+    quiet = start.date().isoformat() in window.model.holidays
+    for metric, choose in ((values.VOLUME_RATIO, min), (values.VOLUME_RISE, max)):
+        found = [
+            compared
+            for hours in sorted({end - start, *TOGETHER})
+            if hours >= end - start and (compared := _compared(window, begun, end - hours, choose, spread))
+        ]
+        if found:
+            # The length that is furthest beyond its threshold tells: a small change shows in a day only.
+            telling = max(found, key=lambda compared: compared.beyond(metric is values.VOLUME_RATIO))
+            limit = None if quiet else telling.threshold
+            words = telling.words + (" (a holiday)" if quiet else "")
+            yield Measured(metric, telling.ratio, telling.rows, threshold=limit, detail=words)
     yield from _silence(window, begun, spread, quiet)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Predictions of some hours against the usual number."""
+
+    ratio: float
+    threshold: float
+    rows: int
+    words: str
+
+    def beyond(self, below: bool) -> float:
+        """Return how many times beyond the threshold it is."""
+        bad, good = (self.threshold, self.ratio) if below else (self.ratio, self.threshold)
+        return bad / good if good else math.inf if bad else 0.0
+
+
+def _compared(
+    window: Window, begun: datetime, start: datetime, choose: Choice, spread: float
+) -> Compared | None:
+    """Return the predictions from `start` to the window's end against the usual number."""
+    end = window.span[1]
+    usual = expected(window.hourly, begun, start, end, choose)
+    if usual is None or not usual.number:
+        return None
+    now = _between(window.hourly, start, end)
+    low, high = bounds(usual, spread)
+    limit = min(window.model.monitors.usage.threshold, low) if choose is min else max(RISE, high)
+    hours = (end - start) // HOUR
+    words = (
+        f"{now:.0f} predictions in {hours} hour{'' if hours == 1 else 's'}; {usual.number:.0f} are usual, by "
+        f"{usual.basis}"
+    )
+    return Compared(now / usual.number, limit, int(now), words)
 
 
 @dataclass(frozen=True)
