@@ -3,8 +3,10 @@
     .venv-evidently/bin/python benchmarks/evidently_reference.py golden
     .venv-evidently/bin/python benchmarks/evidently_reference.py drift REFERENCE.parquet CURRENT.parquet
 
-`golden` prints the index of small categorical samples, to compare exact values with; `drift` measures the
-drift of every column by the statistics that suit its type, and says how long it took without reading files.
+`golden` prints the index of small categorical samples, to compare exact values with. `drift` measures the
+drift of every column by the statistics that suit its type, and says how long it took without reading files:
+as the drift report, and with the same metrics asked for one by one, which spares the report's summary and is
+quicker.
 """
 
 import json
@@ -15,6 +17,7 @@ from typing import Any
 import pandas as pd
 from evidently import DataDefinition, Dataset, Report
 from evidently.metrics import ValueDrift
+from evidently.presets import DataDriftPreset
 
 NUMERIC = ("psi", "jensenshannon", "wasserstein")
 CATEGORICAL = ("psi", "jensenshannon", "chisquare")
@@ -62,13 +65,24 @@ def measured(
 def drift(reference_path: str, current_path: str) -> dict[str, Any]:
     """Return the distances of all columns of two files, and the time they took."""
     reference, current = pd.read_parquet(reference_path), pd.read_parquet(current_path)
-    methods = {name: CATEGORICAL if kind == object else NUMERIC for name, kind in reference.dtypes.items()}  # noqa: E721
+    texts = [name for name in reference if reference[name].dtype == object]
+    methods = {name: CATEGORICAL if name in texts else NUMERIC for name in reference}
     started = time.perf_counter()
     found = measured(reference, current, methods)
+    one_by_one = time.perf_counter() - started
+    definition = DataDefinition(
+        numerical_columns=[name for name in methods if name not in texts], categorical_columns=texts
+    )
+    started = time.perf_counter()
+    for numeric, categorical in zip(NUMERIC, CATEGORICAL, strict=True):
+        Report([DataDriftPreset(num_method=numeric, cat_method=categorical)]).run(
+            Dataset.from_pandas(current, data_definition=definition),
+            Dataset.from_pandas(reference, data_definition=definition),
+        ).dict()
     seconds = time.perf_counter() - started
     with open("/proc/self/status", encoding="utf-8") as file:
         peak = next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
-    return {"seconds": seconds, "peak_mb": peak, "values": found}
+    return {"seconds": seconds, "one_by_one_seconds": one_by_one, "peak_mb": peak, "values": found}
 
 
 if __name__ == "__main__":

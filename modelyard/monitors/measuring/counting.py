@@ -197,7 +197,7 @@ def of_feature(
             yield Figure(item, "invalid", f"COUNTIF({column} < {low} OR {column} > {high})")
         if item not in restricted:
             yield from _extremes(item, column)
-        yield from _moments(item, column, baseline)
+        yield from _deviation(item, column, baseline)
     elif feature.type is FeatureType.STRING and (known := _categories(manifest, feature)):
         listed = ", ".join(map(sql.text, known))
         yield Figure(item, "invalid", f"COUNTIF({column} NOT IN ({listed}))")
@@ -213,7 +213,7 @@ def of_prediction(manifest: Manifest, names: dict[str, str]) -> Iterator[Figure]
     yield Figure(PREDICTION, "present", f"COUNT({column})")
     if kind.numeric:
         yield from _extremes(PREDICTION, column)
-        yield from _moments(PREDICTION, column, manifest.baselines.prediction)
+        yield from _deviation(PREDICTION, column, manifest.baselines.prediction)
     yield from of_bins(PREDICTION, column, kind, manifest.baselines.prediction)
     if manifest.task is Task.CLASSIFICATION and kind is FeatureType.FLOAT64:
         edges = [place / SCORES for place in range(1, SCORES)]
@@ -264,16 +264,15 @@ def _extremes(item: str, column: str) -> Iterator[Figure]:
     yield Figure(item, "maximum", f"MAX({column})")
 
 
-def _moments(item: str, column: str, baseline: Baseline | None) -> Iterator[Figure]:
-    """Yield the first two moments about training's mean, in its standard deviations."""
+def _deviation(item: str, column: str, baseline: Baseline | None) -> Iterator[Figure]:
+    """Yield the sum of the distances from training's mean, each bounded by `WINSOR` standard deviations."""
     if isinstance(baseline, NumericBaseline):
         scale = baseline.std or max(abs(baseline.mean), 1.0)
-        low, high = baseline.mean - WINSOR * scale, baseline.mean + WINSOR * scale
-        # Bounded before it is divided: BigQuery takes an overflow for an error.
-        held = f"LEAST(GREATEST(CAST({column} AS FLOAT64), {sql.number(low)}), {sql.number(high)})"
-        bounded = f"(({held} - {sql.number(baseline.mean)}) / {sql.number(scale)})"
-        yield Figure(item, "deviation", f"SUM({bounded})")
-        yield Figure(item, "squares", f"SUM({bounded} * {bounded})")
+        mean = sql.number(baseline.mean)
+        low = sql.number(baseline.mean - WINSOR * scale)
+        high = sql.number(baseline.mean + WINSOR * scale)
+        bounded = f"IF({column} < {low}, {low}, IF({column} > {high}, {high}, {column}))"
+        yield Figure(item, "deviation", f"SUM({bounded} - {mean})")
 
 
 def of_bins(

@@ -151,5 +151,4 @@ def live_mean(baseline: NumericBaseline, figures: Figures, item: str) -> float |
     present = figures.number(item, "present")
     if not present:
         return None
-    scale = baseline.std or max(abs(baseline.mean), 1.0)
-    return baseline.mean + scale * figures.number(item, "deviation") / present
+    return baseline.mean + figures.number(item, "deviation") / present

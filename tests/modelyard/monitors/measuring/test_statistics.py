@@ -94,6 +94,22 @@ def test_chance_alone_stays_below_the_threshold() -> None:
         assert above <= 10, f"{above} of 2000 at {rows} rows; 2 are to be expected"
 
 
+# Printed by `.venv-evidently/bin/python benchmarks/evidently_reference.py golden`: live rows, training rows
+# and Evidently's index, where the bins, categories, are equal.
+EVIDENTLY = [
+    ([100, 200, 300], [1000, 2000, 3000], 0.0),
+    ([500, 300, 200], [200, 300, 500], 0.549774439124493),
+    ([52, 31, 17, 8, 3], [5000, 3000, 2000, 900, 250], 0.007240104684170684),
+]
+
+
+@pytest.mark.parametrize(("live", "training", "expected"), EVIDENTLY)
+def test_the_index_is_evidentlys_where_bins_are_equal(
+    live: list[int], training: list[int], expected: float
+) -> None:
+    assert statistics.psi(live, training) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
 def test_rare_bins_are_judged_together() -> None:
     live, training = statistics.pooled([50, 40, 1, 2, 0], [500, 400, 10, 10, 5])
     assert live == [50, 40, 3]
