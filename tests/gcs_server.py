@@ -1,6 +1,7 @@
 """A small server of the JSON API of Google Cloud Storage, for the official client on a real socket.
 
-It knows uploads with `ifGenerationMatch`, downloads of a generation, metadata, and lists of a prefix.
+It knows uploads with `ifGenerationMatch`, downloads of a generation or a range, metadata, and
+lists of a prefix.
 """
 
 import base64
@@ -64,16 +65,30 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         if found := re.fullmatch(r"/storage/v1/b/([^/]+)/o", url.path):
-            bucket = self.server.buckets[found[1]]
+            bucket = self.server.buckets.get(found[1])
+            if bucket is None:
+                return self._answer(404, {"error": {"message": "The specified bucket does not exist."}})
             names = sorted(name for name in bucket if name.startswith(query.get("prefix", "")))
             return self._answer(200, {"items": [_resource(found[1], name, *bucket[name]) for name in names]})
         found = re.fullmatch(r"/(?:download/)?storage/v1/b/([^/]+)/o/([^/]+)", url.path)
-        held = found and self.server.buckets[found[1]].get(unquote(found[2]))
+        held = found and self.server.buckets.get(found[1], {}).get(unquote(found[2]))
         if not found or not held or int(query.get("generation", held[0])) != held[0]:
             return self._answer(404, {"error": {"message": f"No such object: {url.path}"}})
         if query.get("alt") == "media":
-            return self._send(200, held[1], {"X-Goog-Hash": f"crc32c={_crc(held[1])}"})
+            return self._send_media(held[1])
         return self._answer(200, _resource(found[1], unquote(found[2]), *held))
+
+    def _send_media(self, content: bytes) -> None:
+        headers = {"X-Goog-Hash": f"crc32c={_crc(content)}"}
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not asked:
+            return self._send(200, content, headers)
+        first, size = int(asked[1]), len(content)
+        if first >= size:
+            return self._send(416, b"", {"Content-Range": f"bytes */{size}"})
+        last = min(int(asked[2] or size - 1), size - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        return self._send(206, content[first : last + 1], headers)
 
     def _answer(self, status: int, document: dict[str, Any]) -> None:
         self._send(status, json.dumps(document).encode(), {"Content-Type": "application/json"})

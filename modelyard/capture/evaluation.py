@@ -43,6 +43,8 @@ MULTICLASS: Mapping[str, Metric] = {
 LOWER_IS_BETTER = {"mae", "rmse", "brier", "log_loss"}
 # A leaf of the loss tree rests on this many rows at least, or on a fiftieth of them.
 LEAF_ROWS = 30
+# Every value is at or below it, where the tree asks only whether there is one.
+_HUGE = 1e308
 
 
 def regression(truth: Column, predicted: Column, naive: npt.ArrayLike) -> Metrics:
@@ -131,7 +133,7 @@ def loss_tree(
         nodes.append(
             LossNode(
                 feature=None if is_leaf else called[tree.feature[node]],
-                threshold=None if is_leaf else float(f"{tree.threshold[node]:.9g}"),
+                threshold=None if is_leaf else float(f"{np.clip(tree.threshold[node], -_HUGE, _HUGE):.9g}"),
                 left=None if is_leaf else int(tree.children_left[node]),
                 right=None if is_leaf else int(tree.children_right[node]),
                 missing_left=bool(not is_leaf and tree.missing_go_to_left[node]),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from modelyard.artifacts import ArtifactError, open_store
 from modelyard.artifacts.digests import digest_of_file
 from modelyard.capture.errors import PublishError
 from modelyard.spec.manifest import DataObject
@@ -70,11 +71,9 @@ def read(source: str | Path, snapshot: datetime | None = None) -> pd.DataFrame:
     try:
         if "://" not in text:
             return reader(Path(text))
-        from modelyard.artifacts import open_store
-
         folder, _, name = text.rpartition("/")
         return reader(io.BytesIO(open_store(folder).read(name)))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (ArtifactError, OSError, ValueError, RuntimeError) as error:
         raise PublishError(f"No rows can be read from {text}: {error}") from None
 
 
