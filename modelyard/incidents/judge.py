@@ -131,7 +131,7 @@ def episodes(readings: Iterable[Reading], rule: Rule, above: bool = True) -> lis
                 current, clean, held = _opened(breaches), 0, list(recent)
                 recent.clear()
         else:
-            # With few rows a threshold is wide, and such a window proves nothing: the sharper of the two counts.
+            # With few rows a threshold is wide and a window proves nothing: the sharper of the two counts.
             sharper = (min if above else max)(reading.threshold, current.peak.threshold or 0.0)
             limit = _threshold(sharper, reading.end, rule, usual)
             clean = clean + 1 if not judged.bad and excess(reading.value, limit, above) <= 1 else 0

@@ -22,6 +22,8 @@ WHOLE = 'team="flights",model="delay"'
 MODEL = 'team="flights",model="delay",version="1"'
 OTHER = 'team="flights",model="delay",version="7"'
 VALUE = "custom_googleapis_com:modelyard_monitor_value"
+EXPLAINED = "custom_googleapis_com:modelyard_monitor_explained"
+SILENCED = "custom_googleapis_com:modelyard_silenced_until"
 LAST_RUN = "custom_googleapis_com:modelyard_monitor_last_run"
 SUBSCRIPTION = 'project_id="example-flights",subscription_id="delay-input"'
 AGE = "pubsub_googleapis_com:subscription_oldest_unacked_message_age"
@@ -94,9 +96,25 @@ def value(metric: str, family: str, points: str, labels: str = MODEL) -> dict[st
     return {f'{VALUE}{{{labels},family="{family}",metric="{metric}"}}': points}
 
 
+def explained(metric: str, family: str, points: str, labels: str = MODEL) -> dict[str, str]:
+    """Return whether a value needs no alert of its own, as the monitor job says."""
+    return {f'{EXPLAINED}{{{labels},family="{family}",metric="{metric}"}}': points}
+
+
+def silenced(until: int, alert: str = "all", team: str = "flights") -> dict[str, str]:
+    """Return a silence that ends `until` seconds after the test began, said once."""
+    return {f'{SILENCED}{{team="{team}",model="delay",alert="{alert}"}}': f"{until} _x300"}
+
+
 HEALTHY = served()
 RESTART = {name: "0+100x30 0+100x60" for name in HEALTHY if "bucket" not in name} | {
     name: (points if points.startswith("0+0") else "0+100x30 0+100x60")
+    for name, points in HEALTHY.items()
+    if "bucket" in name
+}
+# A pod that stopped after half an hour: its series end, and are stale.
+ENDED = {name[:-1] + ',pod="old"}': "0+100x30 stale" for name in HEALTHY if "bucket" not in name} | {
+    name[:-1] + ',pod="old"}': ("0+0x30 stale" if points.startswith("0+0") else "0+100x30 stale")
     for name, points in HEALTHY.items()
     if "bucket" in name
 }
@@ -160,6 +178,142 @@ CASES = [
     ),
     Case("no message is given up", STREAMING, {f"{DEAD}{{{SUBSCRIPTION}}}": "0x60"}, {}),
     Case("usage falls", BATCH, value("volume_ratio", "usage", "0.3x60", WHOLE), {"usage_drop": 1}),
+    Case(
+        "usage falls a little, as it does at this hour",
+        BATCH,
+        value("volume_ratio", "usage", "0.3x60", WHOLE) | explained("volume_ratio", "usage", "1x60", WHOLE),
+        {},
+    ),
+    Case("usage is fourfold", BATCH, value("volume_rise", "usage", "4x60", WHOLE), {"usage_rise": 1}),
+    Case("usage is double", BATCH, value("volume_rise", "usage", "2x60", WHOLE), {}),
+    Case("silence", REST, HEALTHY | value("silence", "usage", "40x60", WHOLE), {"usage_silence": 1}),
+    Case("silence at night", REST, HEALTHY | value("silence", "usage", "4x60", WHOLE), {}),
+    Case(
+        "requests are repeated",
+        REST,
+        HEALTHY | value("duplicate_share", "quality", "0.5x60", WHOLE),
+        {"quality_duplicates": 1},
+    ),
+    Case(
+        "as many requests are repeated as usual",
+        REST,
+        HEALTHY
+        | value("duplicate_share", "quality", "0.5x60", WHOLE)
+        | explained("duplicate_share", "quality", "1x60", WHOLE),
+        {},
+    ),
+    Case(
+        "a feature is gone", REST, HEALTHY | value("schema_changes", "quality", "1x60"), {"quality_schema": 1}
+    ),
+    Case(
+        "a feature is stuck",
+        REST,
+        HEALTHY | value("constant", "quality", "1x60", MODEL + ',feature="a"'),
+        {"quality_stuck": 1},
+    ),
+    Case(
+        "a feature stands still for a day",
+        REST,
+        HEALTHY | value("stuck", "drift", "1x60", MODEL + ',feature="a"'),
+        {"drift_stuck": 1},
+    ),
+    Case(
+        "no feature is stuck or gone",
+        REST,
+        HEALTHY
+        | value("constant", "quality", "0x60", MODEL + ',feature="a"')
+        | value("schema_changes", "quality", "0x60"),
+        {},
+    ),
+    Case(
+        "a broken feature drifts and costs performance: the root alone tells",
+        REST,
+        HEALTHY
+        | value("excess_invalid_share", "quality", "0.5x60", MODEL + ',feature="a"')
+        | explained("excess_invalid_share", "quality", "0x60", MODEL + ',feature="a"')
+        | value("psi", "drift", "3x60", MODEL + ',feature="a"')
+        | explained("psi", "drift", "1x60", MODEL + ',feature="a"')
+        | value("prediction_psi", "drift", "2x60")
+        | explained("prediction_psi", "drift", "1x60")
+        | value("loss", "performance", "0.9x60")
+        | explained("loss", "performance", "1x60"),
+        {"quality_invalid": 1},
+    ),
+    Case(
+        "another feature explains nothing of this one",
+        BATCH,
+        value("psi", "drift", "3x60", MODEL + ',feature="a"')
+        | explained("psi", "drift", "1x60", MODEL + ',feature="b"'),
+        {"drift_features": 1},
+    ),
+    Case(
+        "what explained it is over",
+        BATCH,
+        value("loss", "performance", "0.9x60") | explained("loss", "performance", "1x30 0x30"),
+        {"performance_loss": 1},
+    ),
+    Case(
+        "estimated loss",
+        REST,
+        HEALTHY | value("estimated_loss", "performance", "0.5x60"),
+        {"performance_estimate": 1},
+    ),
+    Case(
+        "unexpected loss",
+        REST,
+        HEALTHY | value("unexpected_loss", "performance", "0.5x60"),
+        {"performance_unexpected": 1},
+    ),
+    Case(
+        "labels stay away",
+        BATCH,
+        value("label_coverage", "performance", "0.1x60", WHOLE),
+        {"performance_labels": 1},
+    ),
+    Case("labels come", BATCH, value("label_coverage", "performance", "0.9x60", WHOLE), {}),
+    Case("slow, and silenced", REST, served("0.5") | silenced(7200), {}),
+    Case("slow, and the silence is over", REST, served("0.5") | silenced(3000), {"latency_p95": 1}),
+    Case("slow, and this alert is silenced", REST, served("0.5") | silenced(7200, "latency-p95"), {}),
+    Case(
+        "slow, and another alert is silenced",
+        REST,
+        served("0.5") | silenced(7200, "usage-drop"),
+        {"latency_p95": 1},
+    ),
+    Case(
+        "slow, and another team is silenced",
+        REST,
+        served("0.5") | silenced(7200, team="other"),
+        {"latency_p95": 1},
+    ),
+    Case("not served, and silenced while it starts", REST, silenced(7200, "latency-unavailable"), {}),
+    Case(
+        "a stream lags, and is silenced",
+        STREAMING,
+        {f"{AGE}{{{SUBSCRIPTION}}}": "301x60"} | silenced(7200),
+        {},
+    ),
+    Case(
+        "a deployment: the old version's counters end, the new one's begin",
+        REST,
+        ENDED | served(labels=OTHER.replace('"7"', '"1"') + ',pod="new"'),
+        {},
+        minutes=45,
+    ),
+    Case(
+        "midnight: a value of yesterday is in force until today's is there",
+        BATCH,
+        value("psi", "drift", "0.9x10 _x60 0.01x60", MODEL + ',feature="a"'),
+        {"drift_features": 1},
+        minutes=60,
+    ),
+    Case(
+        "midnight: today's value is within the threshold",
+        BATCH,
+        value("psi", "drift", "0.9x10 _x60 0.01x60", MODEL + ',feature="a"'),
+        {},
+        minutes=90,
+    ),
     Case("usage as usual", BATCH, value("volume_ratio", "usage", "0.9x60", WHOLE), {}),
     Case(
         "two features are broken",
