@@ -95,11 +95,15 @@ def check(document: Mapping[str, Any], namespace: str, names: Names) -> None:
     if team.namespace != namespace:
         wrong.append("team")
     for model in document.get("models", ()):
-        if model.get("log_table") != f"{team.project}.{team.dataset}.{team.model(model['model']).log_table}":
-            wrong.append(f"log_table of {model['model']}")
+        names_of_model, dataset = team.model(str(model.get("model"))), f"{team.project}.{team.dataset}"
+        if model.get("log_table") != f"{dataset}.{names_of_model.log_table}":
+            wrong.append(f"log_table of {model.get('model')}")
+        runs = f"{dataset}.{names_of_model.runs_table}"
+        if model.get("runs_table", runs) != runs:
+            wrong.append(f"runs_table of {model.get('model')}")
         project = ((model.get("label") or {}).get("table") or team.project).split(".")[0]
         if project != team.project and project.startswith(f"{names.tenant_prefix}-"):
-            wrong.append(f"label table of {model['model']}")
+            wrong.append(f"label table of {model.get('model')}")
     if wrong:
         raise DocumentError(f"its {', '.join(wrong)} is not that of the namespace's team")
 

@@ -14,6 +14,7 @@ LEAST_ROWS = 20
 def measure(window: Window) -> Iterator[Measured]:
     """Yield the quantiles of the response time and the share of failed rows, per version."""
     yield Measured(values.LATENCY_ROWS, window.rows, window.rows)
+    yield from _batches(window)
     for version in window.versions():
         figures = window.figures[version]
         rows = figures.rows
@@ -35,6 +36,23 @@ def measure(window: Window) -> Iterator[Measured]:
                     version,
                     threshold=settings.threshold if judged else None,
                 )
+
+
+def _batches(window: Window) -> Iterator[Measured]:
+    """Yield when the last complete run ended, how long it took, and its holes."""
+    runs = window.batches.until(window.span[1])
+    if not runs:
+        if window.batches.deployed and window.batches.deployed < window.span[1]:
+            yield Measured(values.LAST_SUCCESS, window.batches.deployed.timestamp(), 0)
+        return
+    last = runs[-1]
+    yield Measured(values.LAST_SUCCESS, last.ended.timestamp(), last.rows)
+    yield Measured(values.DURATION, (last.ended - last.started).total_seconds(), last.rows)
+    if last.rows:
+        bound = statistics.share_bound(window.model.monitors.latency.error_rate, 0.0, last.rows)
+        words = f"{last.failed} of {last.rows} rows of the last batch have no prediction"
+        share = last.failed / last.rows
+        yield Measured(values.FAILED_SHARE, share, last.rows, threshold=bound, detail=words)
 
 
 def quantile(counts: Sequence[float], edges: Sequence[float], level: float) -> float:

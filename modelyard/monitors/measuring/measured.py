@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from modelyard.monitors.measuring.batches import Batches
 from modelyard.monitors.measuring.hours import Figures, Span
 from modelyard.monitors.measuring.watched import Manifests, Watched
 from modelyard.monitors.values import Value
+
+NO_BATCHES = Batches()
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Window:
     hourly: Mapping[datetime, Mapping[str, float]]
     """Whole rows by hour, of the window and of the weeks before."""
     past: Past
+    batches: Batches = NO_BATCHES
+    """Runs of a batch model."""
 
     @property
     def rows(self) -> int:

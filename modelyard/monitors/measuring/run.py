@@ -9,6 +9,7 @@ from typing import Any
 from modelyard.monitors import values
 from modelyard.monitors.alert import Family
 from modelyard.monitors.measuring import (
+    batches,
     drift,
     hours,
     labels,
@@ -19,6 +20,7 @@ from modelyard.monitors.measuring import (
     usage,
     windows,
 )
+from modelyard.monitors.measuring.batches import Batches
 from modelyard.monitors.measuring.hours import Cost, Figures, HourCounts, Reader, Span
 from modelyard.monitors.measuring.measured import Measured, Past, Window
 from modelyard.monitors.measuring.watched import DAY, HOUR, Manifests, Watched
@@ -178,6 +180,7 @@ class Context:
     fresh: HourCounts
     _merged: dict[Span, Mapping[int, Figures]] = field(default_factory=dict)
     _hourly: dict[datetime, dict[str, float]] | None = None
+    _batches: Batches | None = None
     _past: Past | None = None
     _known: dict[tuple[str, str], set[Span]] | None = None
 
@@ -192,6 +195,7 @@ class Context:
             self._merged[span],
             self.hourly,
             self.past,
+            self.batches,
         )
 
     def forget(self) -> None:
@@ -206,6 +210,17 @@ class Context:
             first = min(self.since, end - MISSED) - HISTORY - DAY
             self._hourly = hours.hourly(self.reader, (first, end))
         return self._hourly
+
+    @property
+    def batches(self) -> Batches:
+        """Runs of a batch model in the last weeks."""
+        table = self.reader.model.runs_table
+        if table is None:
+            return Batches()
+        if self._batches is None:
+            start = min(self.since, self.at - MISSED) - HISTORY
+            self._batches = batches.read(self.reader, table, (start, self.at))
+        return self._batches
 
     @property
     def past(self) -> Past:
@@ -233,8 +248,10 @@ class Context:
         ]
 
     def _begun(self) -> datetime:
-        """Return the first hour with a row: nothing is measured before it."""
-        return min((hour for hour, figures in self.hourly.items() if figures.get("seen")), default=self.at)
+        """Return the first hour with a row: nothing is measured before it, but that a batch has not run."""
+        seen = [hour for hour, figures in self.hourly.items() if figures.get("seen")]
+        deployed = self.batches.deployed
+        return min([*seen, *([deployed] if deployed else [])], default=self.at)
 
     def _read_past(self) -> None:
         model, end = self.reader.model, windows.floor(self.at, HOUR)

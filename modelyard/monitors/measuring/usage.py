@@ -20,6 +20,8 @@ SPREAD = 2.0
 RISE = 3.0
 # Windows are judged also together with the hours before them.
 TOGETHER = (timedelta(hours=4), timedelta(hours=12), timedelta(hours=24))
+# Runs of a batch that say what is usual.
+RUNS = 4
 Hourly = Mapping[datetime, Mapping[str, float]]
 Choice = Callable[[Iterable[float]], float]
 
@@ -29,6 +31,9 @@ def measure(window: Window) -> Iterator[Measured]:
     start, end = window.span
     now = _between(window.hourly, start, end)
     yield Measured(values.PREDICTIONS, now, int(now))
+    if window.batches.runs:
+        yield from _of_runs(window)
+        return
     begun = min((hour for hour, figures in window.hourly.items() if figures.get("seen")), default=None)
     if begun is None:
         return
@@ -47,6 +52,25 @@ def measure(window: Window) -> Iterator[Measured]:
             words = telling.words + (" (a holiday)" if quiet else "")
             yield Measured(metric, telling.ratio, telling.rows, threshold=limit, detail=words)
     yield from _silence(window, begun, spread, quiet)
+
+
+def _of_runs(window: Window) -> Iterator[Measured]:
+    """Yield the rows of the run that ended in the window, against those of the runs before.
+
+    Runs end at no fixed hour; one that does not come is told by its freshness.
+    """
+    runs = window.batches.until(window.span[1])
+    if len(runs) < 2 or runs[-1].ended < window.span[0]:
+        return
+    last, earlier = runs[-1], runs[-1 - RUNS : -1]
+    usual = Usual(statistics.median([run.rows for run in earlier]), len(earlier), "the runs before")
+    if not usual.number:
+        return
+    low, high = bounds(usual, SPREAD)
+    words = f"{last.rows} rows in the last run; {usual.number:.0f} are usual"
+    ratio, threshold = last.rows / usual.number, window.model.monitors.usage.threshold
+    for metric, limit in ((values.VOLUME_RATIO, min(threshold, low)), (values.VOLUME_RISE, max(RISE, high))):
+        yield Measured(metric, ratio, last.rows, threshold=limit, detail=words)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class Watched:
     escalation: str = ""
     schedule: str | None = None
     deadline: str | None = None
+    runs_table: str | None = None
+    """Which shards of a batch model's runs have ended."""
     sensitivity: Mapping[str, str] | None = None
     holidays: frozenset[str] = frozenset()
     """Days, as YYYY-MM-DD, on which less use than usual is no news."""
@@ -102,6 +104,7 @@ def _model(document: Mapping[str, Any], model: Mapping[str, Any]) -> Watched:
         escalation=document["escalation"],
         schedule=model.get("schedule"),
         deadline=model.get("deadline"),
+        runs_table=model.get("runs_table"),
         sensitivity=model.get("sensitivity"),
         holidays=frozenset(document.get("holidays", ())),
     )

@@ -61,7 +61,7 @@ def test_figures_are_those_of_numpy(
         held = np.array([math.nan if v[key] is None else v[key] for v in values], float)
         present = held[~np.isnan(held)]
         assert found.number(item, "present") == len(present)
-        edges = np.arange(10, 100, 10, float)
+        edges = np.arange(10.0, 100.0, 10.0)
         # An edge belongs to the bin on its left.
         expected = np.bincount(np.searchsorted(edges, present, side="left"), minlength=10)
         assert found.between(item, 10) == list(expected)

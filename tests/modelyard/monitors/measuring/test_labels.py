@@ -18,8 +18,8 @@ from tests.modelyard.monitors.measuring.world import BASELINES, BEGIN, DAY, FEAT
 from tests.modelyard.sample import manifest
 
 TRUTHS = "example-flights.operations.delays"
-SETTINGS = {"label": {"table": "operations.delays", "delay": "1d"}}
-CALIBRATION = {
+SETTINGS: dict[str, Any] = {"label": {"table": "operations.delays", "delay": "1d"}}
+CALIBRATION: dict[str, Any] = {
     "kind": "calibration",
     "edges": [0.25, 0.5, 0.75],
     "predicted": [0.125, 0.375, 0.625, 0.875],
@@ -228,7 +228,8 @@ def test_segments_add_up(tmp_path: Path) -> None:
     carrier, bins = next(pair for pair in labels.segmented(place.manifest) if pair[0].name == "carrier")
     carriers, sums = performance.segment_sums(found, f"{labels.SEGMENT}carrier", carrier, bins)
     united = [abs(r["prediction"]) for r in made if r["features"]["carrier"] == "UA"]
-    assert (carriers[1], sums[1]) == (len(united), pytest.approx(sum(united)))
+    assert carriers[1] == len(united)
+    assert sums[1] == pytest.approx(sum(united))
 
 
 def test_an_estimate_needs_no_label_and_is_near_the_truth(tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_a_missing_table_of_labels_fails_performance_alone(tmp_path: Path) -> No
     place = world(tmp_path, **SETTINGS)
     place.write(rows(BEGIN, 100, length=DAY), "rows")
     found = place.measure(BEGIN + 2 * DAY)
-    wrong = {run.family: run.error for run in found.runs if run.error}
+    wrong = {run.family.value: run.error for run in found.runs if run.error}
     assert list(wrong) == ["performance"]
     assert "operations.delays" in wrong["performance"]
     assert {v.measured.metric.family for v in found.values} >= {"usage", "quality", "drift"}

@@ -88,7 +88,7 @@ def test_chance_alone_stays_below_the_threshold() -> None:
         bound = statistics.psi_by_chance(10, rows, 10_000)
         above = 0
         for _ in range(2000):
-            live = draw.multinomial(rows, [0.1] * 10)
+            live = draw.multinomial(rows, [0.1] * 10).tolist()
             few, pooled = statistics.pooled(live, training)
             above += statistics.psi(few, pooled) > bound
         assert above <= 10, f"{above} of 2000 at {rows} rows; 2 are to be expected"
