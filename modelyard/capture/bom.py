@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.dependency import Dependency
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
@@ -30,15 +31,25 @@ def bill_of_materials(name: str, created: datetime) -> bytes:
         version=platform.python_version(),
         bom_ref="python",
     )
-    bom = Bom(components=[python, *components.values()])
-    bom.metadata.component = Component(type=ComponentType.MACHINE_LEARNING_MODEL, name=name, bom_ref="model")
+    model = Component(type=ComponentType.MACHINE_LEARNING_MODEL, name=name, bom_ref="model")
+    needs = {
+        model: [python, *components.values()],
+        **{
+            components[package.name]: [components[need] for need in package.needs if need in components]
+            for package in packages
+        },
+    }
+    bom = Bom(
+        components=[python, *components.values()],
+        dependencies=[
+            Dependency(one.bom_ref, [Dependency(other.bom_ref) for other in others])
+            for one, others in needs.items()
+        ],
+    )
+    bom.metadata.component = model
     bom.metadata.timestamp = created.astimezone(UTC)
     listed = " ".join(f"{package.name}=={package.version}" for package in packages)
     bom.serial_number = uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {listed}")
-    bom.register_dependency(bom.metadata.component, [python, *components.values()])
-    for package in packages:
-        needed = [components[need] for need in package.needs if need in components]
-        bom.register_dependency(components[package.name], needed)
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
