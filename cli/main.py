@@ -166,7 +166,7 @@ def new_model(
     """Add a model to a team file, pinned to a published version."""
     from cli.changes import alone
     from cli.new import new_model as make
-    from cli.registry import find_registry
+    from cli.registry import find_store
     from modelyard.spec.base import Pattern
 
     root = find_root(context.obj)
@@ -178,7 +178,7 @@ def new_model(
                 pattern=Pattern(pattern.value),
                 version=version,
                 pii_readers=pii_reader or [],
-                registry_folder=find_registry(root, registry),
+                registry_folder=find_store(root, registry),
             )
         )
 
@@ -196,11 +196,11 @@ def pin(
     """Make a published version the one that is deployed, and say what that changes."""
     from cli.changes import alone
     from cli.pin import pin as run
-    from cli.registry import find_registry
+    from cli.registry import find_store
 
     root = find_root(context.obj)
     with alone(root):
-        tell(run(root, target, as_canary=canary, registry_folder=find_registry(root, registry)))
+        tell(run(root, target, as_canary=canary, registry_folder=find_store(root, registry)))
 
 
 Environment = Annotated[

@@ -69,7 +69,7 @@ def new_model(
     pattern: Pattern,
     version: int | None,
     pii_readers: list[str],
-    registry_folder: Path,
+    registry_folder: Path | str,
 ) -> list[str]:
     """Add a model to a team file and pin its version; return what was done, a line each.
 

@@ -58,7 +58,7 @@ def team_folder(root: Path, team: str) -> Path:
     return root / TEAMS / team
 
 
-def pin(root: Path, target: str, *, as_canary: bool, registry_folder: Path) -> list[str]:
+def pin(root: Path, target: str, *, as_canary: bool, registry_folder: Path | str) -> list[str]:
     """Pin `TEAM/MODEL@VERSION` and return what changed, a line each.
 
     A version that was the canary and becomes the served one is no canary any more. Features that the version

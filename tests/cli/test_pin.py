@@ -9,6 +9,7 @@ from modelyard.naming import Names
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.load import load_environment, load_team
 from modelyard.tables import prediction_log
+from tests import gcs_server
 from tests.cli.conftest import Run, publish_version, snapshot
 from tests.strategies import feature, manifest_document, signed
 
@@ -66,6 +67,28 @@ def test_next_version(modelyard: Run, tree: Path, registry: Path) -> None:
     assert modelyard("validate").code == 0
     assert "nothing to do" in modelyard("pin", "flight-ops/arrival-delay@4").out
     assert load_team(tree, "flight-ops", load_environment(tree, "dev")).models[0].spec.version == 4
+
+
+@pytest.mark.parametrize("given", [[], ["--registry", "gs://models/published"]], ids=["variable", "option"])
+def test_a_version_is_pinned_from_a_bucket(
+    given: list[str], modelyard: Run, tree: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = publish_version(registry, 4)
+    with gcs_server.serving("models") as (address, buckets):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        if not given:
+            monkeypatch.setenv("MODELYARD_REGISTRY", "gs://models/published")
+        buckets["models"]["published/flight-ops/arrival-delay/4/manifest.json"] = (1, manifest.read_bytes())
+        assert modelyard("pin", "flight-ops/arrival-delay@4", *given).code == 0
+        assert (tree / STABLE).read_bytes() == manifest.read_bytes()
+        missing = modelyard("pin", "flight-ops/arrival-delay@5", *given)
+        there = "There is no version 5 of flight-ops/arrival-delay in the registry gs://models/published"
+        assert (missing.code, f"{there}; it has 4" in missing.err) == (2, True)
+        monkeypatch.setenv("MODELYARD_REGISTRY", "gs://nowhere")
+        refused = modelyard("pin", "flight-ops/arrival-delay@4")
+        assert (refused.code, "Cannot list gs://nowhere: 404" in refused.err) == (2, True)
+        served = modelyard("serve", "flight-ops")
+        assert (served.code, "is a bucket; this needs a folder" in served.err) == (2, True)
 
 
 def test_canary_comes_moves_and_is_promoted(modelyard: Run, tree: Path, registry: Path) -> None:
