@@ -1,6 +1,6 @@
 # Everything works from a fresh checkout: each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests env demo images test lint bench-synth bench-standin bench-review bench-batch bench-serving bench-monitoring train schemas golden clean distclean
+.PHONY: help setup setup-tests env demo images test lint bench-synth bench-standin bench-review bench-batch bench-serving bench-monitoring bench-alerts train schemas golden clean distclean
 
 # The first Python >= 3.11 on PATH; or name one: make PYTHON=/path/to/python3.11
 PYTHON ?= $(firstword $(shell for python in python3.11 python3 python3.13 python3.12; do \
@@ -51,6 +51,10 @@ bench-serving: ## Measure the REST server beside others, which are installed apa
 bench-monitoring: setup ## Measure the monitors beside Evidently and on 100 million rows; writes build/bench/monitoring.json
 	@$(PYTHON) -m scripts.setup evidently
 	@$(VENV)/python -m benchmarks.monitoring $(ARGS)
+
+bench-alerts: setup ## Inject faults into real traffic, see what is told, beside Evidently; writes build/bench/alerts.json
+	@$(PYTHON) -m scripts.setup evidently
+	@$(VENV)/python -m benchmarks.alerts $(ARGS)
 
 images: setup ## Build the serving images with docker, podman or buildah, and start each once
 	@$(VENV)/python -m scripts.images $(ARGS)

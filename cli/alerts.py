@@ -359,8 +359,8 @@ def _table(found: "list[Alert]") -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("id", "severity", "opened, UTC", "state", "owner", "what"):
-        table.add_column(name, overflow="fold")
+    for name in ("id", "severity", "opened, UTC", "state", "what"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("id", "opened, UTC", "state"))
     for alert in found:
         state = "closed" if not alert.is_open else "new"
         if alert.is_open and alert.acknowledged:
@@ -374,7 +374,6 @@ def _table(found: "list[Alert]") -> None:
             alert.severity.value,
             f"{alert.opened:%m-%d %H:%M}",
             state,
-            alert.owner,
             alert.title or f"{alert.subject}: {alert.key}",
         )
     Console(highlight=False, markup=False).print(table)

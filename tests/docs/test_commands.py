@@ -77,6 +77,7 @@ PROOFS: dict[str, Run | Shell | Elsewhere | Target] = {
     "make bench-synth": Target("benchmarks/synth.py"),
     "make bench-standin": Target("plan_review.standin.bench"),
     "make bench-serving": Target("benchmarks.serving"),
+    "make bench-alerts": Target("benchmarks.alerts"),
     'make test ARGS="-k naming"': Target(f"{PYTEST} --dist loadfile -k naming"),
     'make test ARGS="tests/modules -k notification"': Target(f"{PYTEST} --dist loadfile tests/modules"),
     'make test ARGS="tests/modules/test_examples.py"': Target("tests/modules/test_examples.py"),
@@ -89,6 +90,20 @@ PROOFS: dict[str, Run | Shell | Elsewhere | Target] = {
         "modelyard record-deployment --environment dev --report review.json --actor me@example.com "
         "--repository example/models --commit HEAD --to local"
     ): Elsewhere("tests/plan_review/test_deployment_record.py::test_the_local_warehouse_takes_the_row"),
+    "modelyard alerts": Elsewhere("tests/cli/test_alerts.py::test_open_alerts_are_listed_the_gravest_first"),
+    "modelyard alerts show 9c6cd3": Elsewhere("tests/cli/test_alerts.py::test_the_life_of_an_alert"),
+    'modelyard alerts ack 9c6cd3 --note "looking at the feed"': Elsewhere(
+        "tests/cli/test_alerts.py::test_the_life_of_an_alert"
+    ),
+    "modelyard alerts assign 9c6cd3 carl@example.com": Elsewhere(
+        "tests/cli/test_alerts.py::test_the_life_of_an_alert"
+    ),
+    'modelyard alerts close 9c6cd3 --cause upstream --note "the feed sent metres"': Elsewhere(
+        "tests/cli/test_alerts.py::test_the_life_of_an_alert"
+    ),
+    'modelyard alerts silence flight-ops/arrival-delay --until 4h --reason "backfill of October"': Elsewhere(
+        "tests/cli/test_alerts.py::test_a_silence_is_kept_until_it_ends"
+    ),
     "python -m modelyard.monitors": Run(),
     "python -m modelyard.tables": Run(),
     "cdktf list": Elsewhere("tests/stacks/test_app.py::test_all_stacks_of_all_environments"),
