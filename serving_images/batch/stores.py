@@ -4,6 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -160,7 +161,9 @@ class _Part:
         self._temporary.unlink()
 
     def drop(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # the disk may be why
+            self._writer.close()
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 

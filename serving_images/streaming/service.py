@@ -110,9 +110,13 @@ class Service:
         except msgspec.ValidationError as error:
             raise Refused(f"{config.key}: the part `streaming` of its settings: {error}") from None
         files = artifact.begin(configs, "online")
-        from google.cloud import pubsub_v1  # takes as long as the child takes to fetch and verify
+        # Their import takes as long as the child takes to fetch and verify.
+        from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+        from google.cloud.pubsub_v1.types import FlowControl, PublisherOptions
 
-        self._pubsub: Any = pubsub_v1
+        self._flow: Any = FlowControl(
+            max_messages=settings.max_messages, max_bytes=settings.max_message_bytes
+        )
         self._log_key = f"{config.team}/{config.model}/{config.version}"
         self._metrics = Metrics()
         model = OnlineModel(config, files()[config.key])
@@ -123,10 +127,10 @@ class Service:
             ("modelyard_stream_in_flight", "gauge", "Messages being handled.", self._in_flight),
         ):
             self._metrics.add(name, kind, meaning, samples)
-        self._publisher = pubsub_v1.PublisherClient(
-            publisher_options=pubsub_v1.types.PublisherOptions(enable_message_ordering=True)
+        self._publisher: Any = PublisherClient(
+            publisher_options=PublisherOptions(enable_message_ordering=True)
         )
-        self._subscriber = pubsub_v1.SubscriberClient()
+        self._subscriber: Any = SubscriberClient()
         self._worker = Worker(
             config,
             self._streams.subscription,
@@ -188,11 +192,11 @@ class Service:
     def _pull_once(self, stop: threading.Event) -> None:
         """Pull until told to stop, or the log is away for too long, or the stream breaks."""
         worker, settings = self._worker, self.settings
-        flow = self._pubsub.types.FlowControl(
-            max_messages=settings.max_messages, max_bytes=settings.max_message_bytes
-        )
         pull = self._subscriber.subscribe(
-            self._streams.subscription, worker.receive, flow_control=flow, await_callbacks_on_shutdown=True
+            self._streams.subscription,
+            worker.receive,
+            flow_control=self._flow,
+            await_callbacks_on_shutdown=True,
         )
         self._pulling, self._fault = True, None
         while not stop.wait(_POLL_SECONDS) and not pull.done() and not self._log_is_away():

@@ -9,11 +9,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from google.cloud.pubsub_v1 import PublisherClient
+from google.cloud.pubsub_v1.types import PublisherOptions
 
 from serving_images.streaming.messages import prediction_ids
 from tests.pubsub_server import PubSubServer
@@ -40,11 +44,7 @@ def pubsub(monkeypatch: pytest.MonkeyPatch) -> Iterator[PubSubServer]:
 
 def published(messages: Iterable[tuple[Any, str, Mapping[str, str]]]) -> list[str]:
     """Publish data, ordering key and attributes of each through Google's client; return the messages' ids."""
-    from google.cloud import pubsub_v1
-
-    client = pubsub_v1.PublisherClient(
-        publisher_options=pubsub_v1.types.PublisherOptions(enable_message_ordering=True)
-    )
+    client = PublisherClient(publisher_options=PublisherOptions(enable_message_ordering=True))
     futures = [
         client.publish(TOPIC, data if isinstance(data, bytes) else json.dumps(data).encode(), key, **attrs)
         for data, key, attrs in messages
@@ -74,24 +74,12 @@ def log_rows(folder: Path) -> list[dict[str, Any]]:
 
 def expected_ids(server: PubSubServer) -> dict[str, str]:
     """Return message -> the prediction id that its first row must have."""
-    return {
-        message.message_id: prediction_ids(SUBSCRIPTION, _Published(message), 1)[0]
-        for message in server.published(TOPIC)
-    }
-
-
-class _Published:
-    """A message of the server, with the fields of the client's that ids are made of."""
-
-    def __init__(self, message: Any) -> None:
-        from google.protobuf.timestamp_pb2 import Timestamp
-
-        time: Timestamp = message.publish_time
-        self.message_id = message.message_id
-        self.publish_time = time.ToDatetime()
-        from datetime import UTC
-
-        self.publish_time = self.publish_time.replace(tzinfo=UTC)
+    ids = {}
+    for message in server.published(TOPIC):
+        published_at = message.publish_time.ToDatetime(UTC)
+        same: Any = SimpleNamespace(message_id=message.message_id, publish_time=published_at)
+        ids[message.message_id] = prediction_ids(SUBSCRIPTION, same, 1)[0]
+    return ids
 
 
 class Worker:
