@@ -72,13 +72,9 @@ def _follow(folder: Path, sink: Callable[[], Sink]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which tells by its pipe
     os.nice(_NICE)
     server = _Server()
-    while True:
-        try:
-            folders.lock(folder, "shipper.lock")
-            break
-        except LogInUseError:
-            if server.ended(_POLL_SECONDS):
-                return 0
+    while not _taken(folder):  # the shipper of a server that was killed may still be at work
+        if server.ended(_POLL_SECONDS) and time.monotonic() > server.patience:
+            return 0
     shipper = Shipper(folder, sink)
     while not server.ended(_POLL_SECONDS):
         shipper.pass_over()
@@ -88,23 +84,34 @@ def _follow(folder: Path, sink: Callable[[], Sink]) -> int:
     return 0
 
 
+def _taken(folder: Path) -> bool:
+    try:
+        folders.lock(folder, "shipper.lock")
+    except LogInUseError:
+        return False
+    return True
+
+
 class _Server:
     """The server at the other end of stdin. At its end it may say how many seconds to go on."""
 
     def __init__(self) -> None:
-        self.patience = float("inf")
+        self.patience = 0.0  # time.monotonic() until which to go on; 0: the server lives
         self._said = b""
 
     def ended(self, timeout: float) -> bool:
-        """Return whether it has ended; wait `timeout` seconds for that."""
+        """Return whether it has ended; wait `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0 and select.select([0], [], [], left)[0]:
-            data = os.read(0, 64)
-            if not data:
-                self.patience = time.monotonic() + float(self._said or _LINGER_SECONDS)
-                return True
-            self._said += data
-        return False
+        while not self.patience and (left := deadline - time.monotonic()) > 0:
+            if select.select([0], [], [], left)[0]:
+                data = os.read(0, 64)
+                self._said += data
+                if not data:
+                    self.patience = time.monotonic() + float(self._said or _LINGER_SECONDS)
+                    return True
+        if self.patience:
+            time.sleep(timeout)
+        return bool(self.patience)
 
 
 if __name__ == "__main__":

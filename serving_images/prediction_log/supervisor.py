@@ -37,28 +37,26 @@ class Shipper:
         process = self._process
         return process.pid if process and process.poll() is None else None
 
-    def _start(self) -> subprocess.Popen[bytes] | None:
+    def _start(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-        with self._starting:
-            if self._stopping.is_set():
-                return None
-            self._process = subprocess.Popen(
-                [*self._command, "--until-stdin-ends"],
-                stdin=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": path},
-                # Ctrl-C is for the server, also while the shipper is still starting.
-                process_group=0,
-            )
-            return self._process
+        self._process = subprocess.Popen(
+            [*self._command, "--until-stdin-ends"],
+            stdin=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": path},
+            # Ctrl-C is for the server, also while the shipper is still starting.
+            process_group=0,
+        )
+        return self._process
 
     def _run(self) -> None:
         wait, longest = _PATIENCE
         while True:
             started = time.monotonic()
             try:
-                process = self._start()
-                if process is None:
-                    return
+                with self._starting:
+                    if self._stopping.is_set():
+                        return
+                    process = self._start()
                 code = process.wait()
                 self._close_pipe(process)
             except OSError as error:
@@ -88,11 +86,12 @@ class Shipper:
         with self._starting:
             self._stopping.set()
             process = self._process
-        if process:
-            self._close_pipe(process, timeout)
-            try:
-                process.wait(timeout + 1)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            if process is None or process.poll() is not None:
+                process = self._start()  # it had not begun, or was to begin again
+        self._close_pipe(process, timeout)
+        try:
+            process.wait(timeout + 1)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         self._thread.join()

@@ -27,8 +27,12 @@ _IN_FLIGHT = 4  # requests that wait for their answers
 _ANSWER_SECONDS = 60.0
 _IDLE_SECONDS = 120.0  # BigQuery ends a stream after some five minutes
 _ATTEMPTS = 4  # within one write, before the store counts as away
-# A peer that is gone without a word is noticed.
-_KEEPALIVE = [("grpc.keepalive_time_ms", 60_000), ("grpc.keepalive_timeout_ms", 20_000)]
+# A peer that is gone without a word is noticed, and one that comes back is found again soon.
+_CHANNEL = [
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_reconnect_backoff_ms", 10_000),
+]
 _FAULTS = (
     concurrent.futures.TimeoutError,
     exceptions.GoogleAPIError,
@@ -169,7 +173,7 @@ class _Client:
 
     def __init__(self, endpoint: str | None) -> None:
         make: Any = storage.BigQueryWriteClient
-        channel: Any = grpc.insecure_channel(endpoint, _KEEPALIVE) if endpoint else _google_channel
+        channel: Any = grpc.insecure_channel(endpoint, _CHANNEL) if endpoint else _google_channel
         self._client = make(transport=BigQueryWriteGrpcTransport(channel=channel))
         self.error: Exception | None = None
 
@@ -187,7 +191,7 @@ class _Client:
 
 
 def _google_channel(host: str, options: Sequence[tuple[str, Any]] = (), **others: Any) -> Any:
-    return BigQueryWriteGrpcTransport.create_channel(host, options=[*options, *_KEEPALIVE], **others)
+    return BigQueryWriteGrpcTransport.create_channel(host, options=[*options, *_CHANNEL], **others)
 
 
 def _request(batch: pa.RecordBatch) -> types.AppendRowsRequest:

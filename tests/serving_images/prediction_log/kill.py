@@ -1,6 +1,6 @@
 """Kill server and shipper at random points under load; find answered = logged, each row once.
 
-python -m tests.serving_images.prediction_log.kill --rounds 100
+python -m tests.serving_images.prediction_log.kill --rounds 100 [--server rest]
 
 After every round the server starts on the same folder. In the end each row that was answered is in the store
 exactly once, and each row of the store that was not answered belongs to a request that was under way when the
@@ -8,6 +8,7 @@ server was killed.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -20,17 +21,64 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from serving_images.prediction_log import Outcome
-from tests.serving_images.prediction_log.samples import closed, stored
+from tests.serving_images import sample
+from tests.serving_images.prediction_log.samples import SCHEMA, closed, ids, stored
+from tests.serving_images.rest.serving import Served, request
 
 ROOT = Path(__file__).resolve().parents[3]
-PIPELINE = 8  # requests of a connection that are under way at once
+
+
+class Lines:
+    """How to speak to the load server."""
+
+    under_way = 8  # requests of a connection at once
+
+    def ask(self, name: str, rows: int) -> bytes:
+        """Return a request."""
+        return f"{name} {rows}\n".encode()
+
+    def answer(self, connection: BinaryIO, waiting: list[str]) -> tuple[str, str, list[str]]:
+        """Read one answer: the request's name, the outcome, the rows' ids."""
+        line = connection.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionError("the server is gone")
+        name, outcome, *ids = line.decode().split()
+        return name, outcome, ids
+
+
+class Http:
+    """How to speak to the REST image."""
+
+    under_way = 1
+
+    def ask(self, name: str, rows: int) -> bytes:
+        """Return a request; its name is its trace."""
+        body = {"instances": [sample.ROW] * rows}
+        return request("POST", "/predict", body, traceparent=f"00-{name}-{1:016x}-01")
+
+    def answer(self, connection: BinaryIO, waiting: list[str]) -> tuple[str, str, list[str]]:
+        """Read one answer."""
+        lines = []
+        while (line := connection.readline()) != b"\r\n":
+            if not line.endswith(b"\r\n"):
+                raise ConnectionError("the server is gone")
+            lines.append(line)
+        length = next(int(line[15:]) for line in lines if line.lower().startswith(b"content-length:"))
+        body = connection.read(length)
+        if len(body) < length:
+            raise ConnectionError("the server is gone")
+        if not lines[0].startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(f"the server answered {lines[0]!r} {body!r}")
+        return waiting[0], Outcome.DURABLE, json.loads(body)["prediction_ids"]
 
 
 class Server:
-    """The load server as a process."""
+    """A server as a process: the load server."""
+
+    speech: Lines | Http = Lines()
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
@@ -40,15 +88,12 @@ class Server:
             text=True,
             cwd=ROOT,
         )
+        self.pid = self._process.pid
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the server ended with {self._process.wait()} before it served")
         self.port = int(line)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def shipper(self, timeout: float = 20.0) -> int:
         """Return the process id of its shipper, once it has started to ship."""
@@ -81,6 +126,34 @@ class Server:
         self._process.stdout.close()
 
 
+class RestServer(Server):
+    """The REST image's server, with a small model."""
+
+    speech = Http()
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        root = folder.parent
+        if not (root / "config").is_dir():
+            sample.write(root, sample.settings(root, log={"table": SCHEMA.table}))
+        self._served = Served(root, root / "config")
+        self.pid = self._served.process.pid
+        self._served.wait_until_ready()
+        self.port = self._served.port
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._served.stop(signal.SIGKILL)
+
+    def stop(self) -> str:
+        """End it gracefully; return what it said."""
+        self._served.stop()
+        return self._served.said()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
 def children(pid: int) -> list[int]:
     try:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -108,49 +181,47 @@ class Load:
     answered: dict[str, str] = field(default_factory=dict)
     """Id of each answered row, and its request."""
     unanswered: set[str] = field(default_factory=set)
-    """Requests that got no answer, or a refusal."""
+    """Requests that got no answer."""
     _requests: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, port: int, connections: int, until: threading.Event) -> list[threading.Thread]:
+    def run(self, server: Server, connections: int, until: threading.Event) -> list[threading.Thread]:
         """Start the connections; each ends with the server or when `until` is set."""
-        threads = [threading.Thread(target=self._ask, args=(port, until)) for _ in range(connections)]
+        threads = [threading.Thread(target=self._ask, args=(server, until)) for _ in range(connections)]
         for thread in threads:
             thread.start()
         return threads
 
-    def explains(self, one: str, caller: str) -> bool:
+    def explains(self, one: str, name: str) -> bool:
         """Return whether the store may have this row of this request."""
-        return self.answered[one] == caller if one in self.answered else caller in self.unanswered
+        return self.answered[one] == name if one in self.answered else name in self.unanswered
 
-    def _ask(self, port: int, until: threading.Event) -> None:
-        open_requests: set[str] = set()
+    def _ask(self, server: Server, until: threading.Event) -> None:
+        speech = server.speech
+        waiting: list[str] = []
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-                lines = connection.makefile("rb")
-                while not until.is_set():
-                    new = [self._name() for _ in range(PIPELINE - len(open_requests))]
-                    open_requests.update(new)
-                    connection.sendall(b"".join(f"{name} {self.rows}\n".encode() for name in new))
-                    self._take(lines.readline(), open_requests)
-                while open_requests:
-                    self._take(lines.readline(), open_requests)
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+                answers = connection.makefile("rb")
+                while waiting or not until.is_set():
+                    if not until.is_set():
+                        new = [self._name() for _ in range(speech.under_way - len(waiting))]
+                        waiting += new
+                        connection.sendall(b"".join(speech.ask(name, self.rows) for name in new))
+                    name, outcome, ids = speech.answer(answers, waiting)
+                    waiting.remove(name)
+                    self._answered(name, outcome, ids)
         except ConnectionError:
             pass
         finally:
             with self._lock:
-                self.unanswered |= open_requests
+                self.unanswered.update(waiting)
 
     def _name(self) -> str:
         with self._lock:
             self._requests += 1
-            return f"request-{self._requests}"
+            return f"{self._requests:032x}"
 
-    def _take(self, line: bytes, open_requests: set[str]) -> None:
-        if not line.endswith(b"\n"):
-            raise ConnectionError("the server is gone")
-        name, outcome, *ids = line.decode().split()
-        open_requests.remove(name)
+    def _answered(self, name: str, outcome: str, ids: list[str]) -> None:
         with self._lock:
             self.outcomes[outcome] += len(ids)
             if outcome == Outcome.DURABLE:
@@ -175,24 +246,21 @@ class Finding:
 
 def compare(load: Load, warehouse: Path) -> Finding:
     table = stored(warehouse)
-    callers = dict(
-        zip(
-            table.column("prediction_id").to_pylist(),
-            table.column("caller").to_pylist() if table.num_rows else [],
-            strict=True,
-        )
-    )
-    times = Counter(table.column("prediction_id").to_pylist())
+    names = table.column("trace_id").to_pylist() if table.num_rows else []
+    logged = ids(table)
+    times = Counter(logged)
     return Finding(
         answered=len(load.answered),
         logged=len(times),
         missing=load.answered.keys() - times.keys(),
         twice={one for one, count in times.items() if count > 1},
-        unexplained={one for one, caller in callers.items() if not load.explains(one, caller)},
+        unexplained={one for one, name in zip(logged, names, strict=True) if not load.explains(one, name)},
     )
 
 
-def run(folder: Path, rounds: int, seed: int, longest: float = 0.6) -> tuple[Finding, Counter[str]]:
+def run(
+    folder: Path, rounds: int, seed: int, longest: float = 0.6, kind: type[Server] = Server
+) -> tuple[Finding, Counter[str]]:
     """Kill in each round the server, the shipper, or both; return what was found, and how often each."""
     chance = random.Random(seed)
     log, warehouse = folder / "log", folder / "warehouse"
@@ -202,8 +270,8 @@ def run(folder: Path, rounds: int, seed: int, longest: float = 0.6) -> tuple[Fin
     for _ in range(rounds):
         victim = chance.choice(["server", "server", "shipper", "both"])
         until = threading.Event()
-        with Server(log, *options) as server:
-            threads = load.run(server.port, connections=4, until=until)
+        with kind(log, *options) as server:
+            threads = load.run(server, connections=4, until=until)
             shipper = server.shipper() if victim != "server" or chance.random() < 0.7 else None
             time.sleep(chance.uniform(0, longest))
             if victim != "server" and shipper:
@@ -216,7 +284,7 @@ def run(folder: Path, rounds: int, seed: int, longest: float = 0.6) -> tuple[Fin
             killed[victim] += 1
             for thread in threads:
                 thread.join()
-    with Server(log, *options) as server:
+    with kind(log, *options) as server:
         server.stop()
     if closed(log):
         raise RuntimeError(f"segments are left: {closed(log)}")
@@ -227,10 +295,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--server", choices=["load", "rest"], default="load")
     options = parser.parse_args()
+    kind = RestServer if options.server == "rest" else Server
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        finding, killed = run(Path(folder), options.rounds, options.seed)
+        finding, killed = run(Path(folder), options.rounds, options.seed, kind=kind)
     print(
         f"{options.rounds} rounds (seed {options.seed}) in {time.monotonic() - started:.0f} s; killed: "
         + ", ".join(f"{victim} {count}" for victim, count in sorted(killed.items()))

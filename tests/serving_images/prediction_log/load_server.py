@@ -36,8 +36,8 @@ class Connection(asyncio.Protocol):
         entry = Entry(
             time_us=time.time_ns() // 1000,
             latency_us=1,
-            caller=name.decode(),
-            trace_id=None,
+            caller=None,
+            trace_id=name.decode(),
             ids=ids,
             features=[500.5, "UA", 1, True] * count,
             predictions=[12.5] * count,

@@ -19,20 +19,20 @@ def memory(pid: int) -> int:
 
 def test_store_away_under_load(tmp_path: Path) -> None:
     store = BigQuery({SCHEMA.table: arrow_schema(SCHEMA)})
-    load, until = Load(rows=4), threading.Event()
+    load, until = Load(), threading.Event()
     with serving(store) as (address, port):
         pass
     options = ["--bigquery-endpoint", address, "--roll-seconds", "0.1", "--segment-bytes", "100000"]
     with Server(tmp_path, *options) as server:
         with serving(store, port):
-            threads = load.run(server.port, connections=4, until=until)
+            threads = load.run(server, connections=1, until=until)
             with within(60) as ticks:
                 for _ in ticks:
                     if len(store.ids(SCHEMA.table)) > 100:
                         break
         before = memory(server.pid)
         asked = load.outcomes.total()
-        time.sleep(2)
+        time.sleep(1.5)
         answered = load.outcomes.total() - asked
         during = memory(server.pid)
         waiting = len(closed(tmp_path))

@@ -53,7 +53,7 @@ def check(tmp_path: Path, policy: str, outcome: str) -> None:
         load, until = Load(rows=4), threading.Event()
         options = ["--warehouse", str(warehouse), "--policy", policy, "--segment-bytes", "200000"]
         with Server(disk / "log", *options, "--roll-seconds", "0.1") as server:
-            threads = load.run(server.port, connections=4, until=until)
+            threads = load.run(server, connections=4, until=until)
             _fill(ballast)
             _until(lambda: load.outcomes[outcome] > 500)
             before = load.outcomes["durable"]

@@ -7,23 +7,28 @@ import threading
 import time
 from pathlib import Path
 
-from tests.serving_images.prediction_log.kill import Load, Server, compare, held_by, run
+import pytest
+
+from tests.serving_images.prediction_log.kill import Load, RestServer, Server, compare, held_by, run
 from tests.serving_images.prediction_log.samples import closed, within
 
 
-def test_killed_at_random_points_every_answered_row_is_logged_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "rounds"), [(Server, 4), (RestServer, 3)])
+def test_killed_at_random_points_every_answered_row_is_logged_once(
+    tmp_path: Path, kind: type[Server], rounds: int
+) -> None:
     seed = random.randrange(10**6)
-    finding, killed = run(tmp_path, rounds=5, seed=seed)
+    finding, killed = run(tmp_path, rounds, seed, kind=kind)
     assert finding.sound, f"seed {seed}: {finding}"
     assert finding.answered > 100
-    assert killed.total() == 5
+    assert killed.total() == rounds
 
 
 def test_shipper_alone_is_started_again(tmp_path: Path) -> None:
     load, until = Load(), threading.Event()
     log, warehouse = tmp_path / "log", tmp_path / "warehouse"
     with Server(log, "--warehouse", str(warehouse), "--roll-seconds", "0.05") as server:
-        threads = load.run(server.port, connections=2, until=until)
+        threads = load.run(server, connections=2, until=until)
         first = server.shipper()
         os.kill(first, signal.SIGKILL)
         with within(60) as ticks:
