@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from modelyard.monitors.measuring import counting, sql
 from modelyard.monitors.measuring.counting import ROWS, Figure
-from modelyard.monitors.measuring.watched import DAY, HOUR, Manifests, Watched
+from modelyard.monitors.measuring.watched import HOUR, Manifests, Watched
 from modelyard.spec.manifest import Manifest
 from modelyard.tables import PREDICTION_USAGE, WINDOW_COUNTS, Table, arrow_schema
 from modelyard.warehouse import Warehouse
@@ -97,31 +97,50 @@ def in_log(reader: Reader, span: Span) -> HourCounts:
     return {(row["hour"], row["version"]): row["n"] for row in found}
 
 
-def counted(reader: Reader, span: Span, measure: str = "seen", part: str = LOG) -> HourCounts:
-    """Return the rows of each hour and version at its latest counting."""
+@dataclass(frozen=True)
+class Counted:
+    """An hour's latest counting."""
+
+    rows: int
+    computed: datetime
+
+
+Counts = dict[tuple[datetime, int], Counted]
+"""The latest counting by hour and version."""
+
+
+def counted(reader: Reader, span: Span, part: str = LOG) -> Counts:
+    """Return the latest counting of each hour and version."""
     ref = reader.model.table("window_counts")
     statement = f"""
-SELECT hour, version, value FROM {sql.table(ref)}
-WHERE team = @team AND model = @model AND part = @part AND measure = @measure
+SELECT hour, version, value, computed FROM {sql.table(ref)}
+WHERE team = @team AND model = @model AND part = @part AND measure = 'seen'
   AND hour >= @start AND hour < @end
 QUALIFY ROW_NUMBER() OVER (PARTITION BY hour, version ORDER BY computed DESC, run_id DESC) = 1"""
     parameters = _whose(reader.model) | {
         "start": span[0],
         "end": span[1],
         "part": part,
-        "measure": measure,
     }
     found = reader.rows(statement, parameters, {ref: WINDOW_COUNTS}, span)
-    return {(row["hour"], row["version"]): int(row["value"]) for row in found}
+    return {(row["hour"], row["version"]): Counted(int(row["value"]), row["computed"]) for row in found}
 
 
 def _whose(model: Watched) -> dict[str, Any]:
     return {"team": model.team, "model": model.model}
 
 
-def changed(log: HourCounts, known: HourCounts) -> HourCounts:
+def changed(log: HourCounts, known: Counts) -> HourCounts:
     """Return what the log holds of the hours whose counts differ."""
-    return {key: rows for key, rows in log.items() if known.get(key) != rows}
+    return {key: rows for key, rows in log.items() if key not in known or known[key].rows != rows}
+
+
+def times(reader: Reader, known: Counts, fresh: HourCounts) -> dict[datetime, datetime]:
+    """Return when each hour was counted last: now, where it is `fresh`."""
+    found: dict[datetime, datetime] = {}
+    for (hour, _), held in known.items():
+        found[hour] = max(held.computed, found.get(hour, held.computed))
+    return found | {hour: reader.computed for hour, _ in fresh}
 
 
 def count(reader: Reader, manifests: Manifests, hours: HourCounts) -> None:
@@ -136,8 +155,9 @@ def count(reader: Reader, manifests: Manifests, hours: HourCounts) -> None:
         seen = {hour: hours[hour, version] for hour, _ in keys}
         manifest = manifests.get(version)
         figures = _figures(reader, manifest, version, span) if manifest else {}
-        _keep(reader, version, seen, figures)
+        # The counts come last: by them an hour is known to be done.
         _keep_usage(reader, version, seen, span)
+        _keep(reader, version, seen, figures)
         reader.cost.rows += sum(seen.values())
 
 
@@ -149,10 +169,10 @@ def by_day(hours: HourCounts) -> dict[tuple[int, date], list[tuple[datetime, int
     return found
 
 
-Counted = dict[datetime, list[tuple[Figure, float]]]
+HourFigures = dict[datetime, list[tuple[Figure, float]]]
 
 
-def _figures(reader: Reader, manifest: Manifest, version: int, span: Span) -> Counted:
+def _figures(reader: Reader, manifest: Manifest, version: int, span: Span) -> HourFigures:
     """Return the figures of each hour; rows that were logged twice count once."""
     found = _run(reader, manifest, version, span, once=False)
     # A row that was logged twice has the inputs of another. Ids are dear to compare, so they are not where
@@ -176,8 +196,8 @@ def _value(figures: Sequence[tuple[Figure, float]], measure: str) -> float | Non
     )
 
 
-def _run(reader: Reader, manifest: Manifest, version: int, span: Span, *, once: bool) -> Counted:
-    found: Counted = {}
+def _run(reader: Reader, manifest: Manifest, version: int, span: Span, *, once: bool) -> HourFigures:
+    found: HourFigures = {}
     parameters = {"start": span[0], "end": span[1], "version": version}
     restricted = reader.model.sensitivity or {}
     for statement, figures in counting.statements(
@@ -193,7 +213,7 @@ def _run(reader: Reader, manifest: Manifest, version: int, span: Span, *, once: 
     return found
 
 
-def _keep(reader: Reader, version: int, seen: Mapping[datetime, int], figures: Counted) -> None:
+def _keep(reader: Reader, version: int, seen: Mapping[datetime, int], figures: HourFigures) -> None:
     rows = []
     for hour, held in seen.items():
         values = [*figures.get(hour, []), (Figure(ROWS, "seen", ""), float(held))]
@@ -333,6 +353,3 @@ GROUP BY hour, measure"""
     for row in reader.rows(statement, parameters, {ref: WINDOW_COUNTS}, span):
         found.setdefault(row["hour"], {})[row["measure"]] = row["total"]
     return found
-
-
-__all__ = ["DAY", "Cost", "Figures", "Reader", "changed", "count", "counted", "hourly", "in_log", "merged"]

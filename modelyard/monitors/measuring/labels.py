@@ -71,9 +71,9 @@ def _ids(reader: Reader, span: Span) -> dict[str, str]:
     return {"first": row["first"] or "", "last": row["last"] or ""}
 
 
-def count(reader: Reader, manifests: Manifests, label: Label, span: Span) -> HourCounts:
-    """Count the hours of `span` whose labels changed since they were counted last, and return them."""
-    known = hours.counted(reader, span, "seen", hours.LABELS)
+def count(reader: Reader, manifests: Manifests, label: Label, span: Span) -> dict[datetime, datetime]:
+    """Count the hours of `span` whose labels changed since; return when each hour was counted last."""
+    known = hours.counted(reader, span, hours.LABELS)
     fresh = hours.changed(matched(reader, label, span), known)
     for (version, _), keys in hours.by_day(fresh).items():
         if version not in manifests:
@@ -82,10 +82,10 @@ def count(reader: Reader, manifests: Manifests, label: Label, span: Span) -> Hou
         seen = {hour: fresh[hour, version] for hour, _ in keys}
         figures = _figures(reader, manifests[version], label, version, day)
         _keep(reader, version, seen, figures)
-    return {key: rows for key, rows in fresh.items() if key[1] in manifests}
+    return hours.times(reader, known, {key: rows for key, rows in fresh.items() if key[1] in manifests})
 
 
-def _figures(reader: Reader, manifest: Manifest, label: Label, version: int, span: Span) -> hours.Counted:
+def _figures(reader: Reader, manifest: Manifest, label: Label, version: int, span: Span) -> hours.HourFigures:
     ids = _ids(reader, span)
     found = _run(reader, manifest, label, version, span, ids, once=False)
     if any(_twice(figures) for figures in found.values()):
@@ -107,9 +107,9 @@ def _run(
     ids: Mapping[str, str],
     *,
     once: bool,
-) -> hours.Counted:
+) -> hours.HourFigures:
     parameters: dict[str, Any] = {"start": span[0], "end": span[1], "version": version, **ids}
-    found: hours.Counted = {}
+    found: hours.HourFigures = {}
     statement, figures = totals(reader.model.log_table, label, manifest, once=once)
     for row in reader.rows(statement, parameters, reader.log_tables, span):
         values = found.setdefault(row["hour"], [])
@@ -245,7 +245,7 @@ def _segments(manifest: Manifest, prepared: Columns) -> Iterator[Figure]:
         yield Figure(SEGMENT + feature.name, "excess", f"SUM(IF({present}, x, 0.0))")
 
 
-def _keep(reader: Reader, version: int, seen: Mapping[datetime, int], figures: hours.Counted) -> None:
+def _keep(reader: Reader, version: int, seen: Mapping[datetime, int], figures: hours.HourFigures) -> None:
     rows = []
     for hour, held in seen.items():
         values = [*figures.get(hour, []), (Figure(LABELS, "seen", ""), float(held))]

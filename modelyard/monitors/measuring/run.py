@@ -21,7 +21,7 @@ from modelyard.monitors.measuring import (
     windows,
 )
 from modelyard.monitors.measuring.batches import Batches
-from modelyard.monitors.measuring.hours import Cost, Figures, HourCounts, Reader, Span
+from modelyard.monitors.measuring.hours import Cost, Figures, Reader, Span
 from modelyard.monitors.measuring.measured import Measured, Past, Window
 from modelyard.monitors.measuring.watched import DAY, HOUR, Manifests, Watched
 from modelyard.monitors.values import Value
@@ -131,14 +131,14 @@ def measure(
     reader = Reader(warehouse, model, run_id, now(), Cost(), log)
     started = now()
     try:
-        fresh = count(reader, manifests, at, since)
+        counted = count(reader, manifests, at, since)
     except Exception as error:
         for family in FAMILIES:
             if model.enabled(family):
                 result.runs.append(FamilyRun(family, started, now(), _said(error)))
         keep(reader, result)
         return result
-    context = Context(reader, manifests, at, since or at - MISSED, fresh)
+    context = Context(reader, manifests, at, since or at - MISSED, counted)
     for family in FAMILIES:
         if model.enabled(family):
             steps = [step for step in STEPS if step.family is family]
@@ -147,8 +147,10 @@ def measure(
     return result
 
 
-def count(reader: Reader, manifests: Manifests, at: datetime, since: datetime | None = None) -> HourCounts:
-    """Count the hours of the log that changed since they were counted last, and return them."""
+def count(
+    reader: Reader, manifests: Manifests, at: datetime, since: datetime | None = None
+) -> dict[datetime, datetime]:
+    """Count the hours of the log that changed since; return when each hour was counted last."""
     end = windows.floor(at, HOUR)
     reach = _reach(reader.model)
     furthest = min(end - HISTORY, since - reach if since else end)
@@ -159,7 +161,7 @@ def count(reader: Reader, manifests: Manifests, at: datetime, since: datetime | 
     start = windows.floor(start, DAY)
     fresh = hours.changed(hours.in_log(reader, (start, end)), known)
     hours.count(reader, manifests, fresh)
-    return fresh
+    return hours.times(reader, known, fresh)
 
 
 def _reach(model: Watched) -> timedelta:
@@ -177,12 +179,13 @@ class Context:
     at: datetime
     since: datetime
     """Windows that end before it are measured again if their hours changed, but not for the first time."""
-    fresh: HourCounts
+    counted: Mapping[datetime, datetime]
+    """When each hour of the log was counted last."""
     _merged: dict[Span, Mapping[int, Figures]] = field(default_factory=dict)
     _hourly: dict[datetime, dict[str, float]] | None = None
     _batches: Batches | None = None
     _past: Past | None = None
-    _known: dict[tuple[str, str], set[Span]] | None = None
+    _known: dict[tuple[str, str], dict[Span, datetime]] | None = None
 
     def window(self, span: Span) -> Window:
         """Return a window with all that its measures need; each is read once."""
@@ -230,21 +233,22 @@ class Context:
         assert self._past is not None
         return self._past
 
-    def due(self, step: Step, fresh: HourCounts) -> list[Span]:
-        """Return the windows of `step` that no run has measured, or that hold one of the hours `fresh`."""
+    def due(self, step: Step, counted: Mapping[datetime, datetime]) -> list[Span]:
+        """Return the windows of `step` that no run has measured since one of their hours was counted."""
         model = self.reader.model
         length = model.window(step.family)
         if self._known is None:
             self._read_past()
         assert self._known is not None
-        known = self._known.get((step.family, step.marker.metric), set())
+        known = self._known.get((step.family, step.marker.metric), {})
         waits = model.delay if step.on_labels else timedelta()
-        until, since, changed = self.at - waits, self.since - waits, {hour for hour, _ in fresh}
+        until, since = self.at - waits, self.since - waits
         begun = self._begun()
         return [
             span
             for span in windows.ending(length, min(since, until - length - LATE), until)
-            if span[1] > begun and (windows.touched(span, changed) if span in known else span[1] > since)
+            if span[1] > begun
+            and (windows.newer(span, counted, known[span]) if span in known else span[1] > since)
         ]
 
     def _begun(self) -> datetime:
@@ -259,7 +263,7 @@ class Context:
         needed = (*REMEMBERED, *(step.marker for step in STEPS))
         listed = ", ".join(sorted({sql.text(value.metric) for value in needed}))
         statement = f"""
-SELECT family, metric, version, feature, window_start, window_end, value FROM {sql.table(ref)}
+SELECT family, metric, version, feature, window_start, window_end, value, computed FROM {sql.table(ref)}
 WHERE team = @team AND model = @model AND window_end >= @start AND window_end <= @end
   AND metric IN ({listed})
 QUALIFY ROW_NUMBER() OVER (
@@ -269,10 +273,10 @@ QUALIFY ROW_NUMBER() OVER (
         span = (min(self.since, end - MISSED) - max(HISTORY, waits + LATE), end + HOUR)
         parameters = {"team": model.team, "model": model.model, "start": span[0], "end": span[1]}
         past: dict[tuple[str, int | None, str | None], dict[datetime, float]] = {}
-        known: dict[tuple[str, str], set[Span]] = {}
+        known: dict[tuple[str, str], dict[Span, datetime]] = {}
         for row in self.reader.rows(statement, parameters, {ref: METRIC_VALUES}, span):
             window = (row["window_start"], row["window_end"])
-            known.setdefault((row["family"], row["metric"]), set()).add(window)
+            known.setdefault((row["family"], row["metric"]), {})[window] = row["computed"]
             if row["value"] is not None:
                 key = (row["metric"], row["version"], row["feature"])
                 past.setdefault(key, {})[row["window_end"]] = row["value"]
@@ -303,7 +307,7 @@ def _measure_family(
 
 
 def _measure_windows(context: Context, step: Step) -> list[WindowValue]:
-    model, until, fresh = context.reader.model, context.at, context.fresh
+    model, until, counted = context.reader.model, context.at, context.counted
     length = model.window(step.family)
     if step.on_labels:
         if model.label is None:
@@ -311,12 +315,12 @@ def _measure_windows(context: Context, step: Step) -> list[WindowValue]:
         until -= model.delay
         first = min(context.since - model.delay, until) - length - LATE
         span = (windows.floor(first, DAY), windows.floor(until, HOUR))
-        fresh = labels.count(context.reader, context.manifests, model.label, span)
+        counted = labels.count(context.reader, context.manifests, model.label, span)
         context.forget()
     newest = windows.floor(until, windows.step(length))
     return [
         WindowValue(span, measured, span[1] == newest)
-        for span in context.due(step, fresh)
+        for span in context.due(step, counted)
         for measured in step.of_window(context.window(span))
     ]
 

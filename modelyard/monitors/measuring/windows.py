@@ -1,6 +1,6 @@
 """The windows of a family: on a fixed grid, so that every run knows the same ones."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from modelyard.monitors.measuring.watched import DAY, HOUR
@@ -31,9 +31,9 @@ def ending(length: timedelta, after: datetime, until: datetime) -> Iterator[Span
         end += every
 
 
-def touched(span: Span, hours: Iterable[datetime]) -> bool:
-    """Return whether one of `hours` lies in the window `span`."""
-    return any(span[0] <= hour < span[1] for hour in hours)
+def newer(span: Span, counted: Mapping[datetime, datetime], measured: datetime) -> bool:
+    """Return whether an hour of the window `span` was counted after the window was measured."""
+    return any(span[0] <= hour < span[1] and time > measured for hour, time in counted.items())
 
 
 def whole_hours(length: timedelta) -> int:
