@@ -82,6 +82,16 @@ def test_a_run_scores_every_row_as_the_rest_image_does(tmp_path: Path) -> None:
     assert all(each["started"] < each["ended"] for each in runs)
 
 
+def test_a_run_without_a_name_is_a_new_one(tmp_path: Path) -> None:
+    fill(tmp_path, rows(100))
+    config = configured(tmp_path)
+    done = run_processes(tmp_path, config)
+    assert done.returncode == 0, done.stderr
+    (name,) = {row["run"] for row in written(tmp_path, "delay_predictions")}
+    assert name.startswith("run-20")
+    assert f"{name}: 100 of 100 rows (100%)" in done.stderr
+
+
 def test_the_same_run_again_writes_nothing_and_a_new_one_all(run: Runner, tmp_path: Path) -> None:
     fill(tmp_path, rows(1000, odd=0.05))
     config = configured(tmp_path)
