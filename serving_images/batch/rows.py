@@ -73,8 +73,9 @@ class Ids:
 def predictions(config: Config, scores: npt.NDArray[Any], unfit: npt.NDArray[np.bool_] | None) -> pa.Array:
     """Return the predictions, of the signature's type, that a model's scores stand for.
 
-    A classifier's score is the probability of its second class; where the prediction is no number, the class
-    is at one half. A row that is unfit, and a score that is not finite, give null.
+    The score of a classifier of two classes is the probability of the second; where the prediction is no
+    number, the class is at one half. Of more classes the score is the index of the most probable. A row that
+    is unfit, and a score that is not finite, give null.
     """
     wanted = config.signature.prediction
     scores = scores.astype(np.float64)
@@ -86,10 +87,12 @@ def predictions(config: Config, scores: npt.NDArray[Any], unfit: npt.NDArray[np.
         return pa.array(scores, mask=missing)
     if wanted.type == "int64":
         return pa.array(np.rint(np.where(finite, scores, 0)).astype(np.int64), mask=missing)
+    classes = pa.array(wanted.classes or (), pa.string())
+    if len(classes) > 2:
+        return classes.take(pa.array(np.where(finite, scores, 0).astype(np.int32), mask=missing))
     second = scores >= 0.5
     if wanted.type == "bool":
         return pa.array(second, mask=missing)
-    classes = pa.array(wanted.classes or (), pa.string())
     return classes.take(pa.array(second.astype(np.int8), mask=missing))
 
 
@@ -164,7 +167,7 @@ class RowMaker:
             "latency_ms": pa.nulls(count, pa.float64()),
             "flags": flags,
             "image_digest": _same(config.image_digest or None, text, count),
-            "code_digest": pa.nulls(count, text),
+            "code_digest": _same(config.manifest_digest or None, text, count),
             "trace_id": pa.nulls(count, text),
         }
         return pa.RecordBatch.from_arrays(

@@ -112,8 +112,9 @@ class OnlineModel:
 def answers_of(config: Config) -> Callable[[Scores], list[Answer]]:
     """Return the function from a model's output to predictions of the signature's type.
 
-    A classifier puts out the probability of its second class. Where the prediction is no number, that becomes
-    the class, at one half. What is not finite becomes None.
+    A classifier of two classes puts out the probability of the second. Where the prediction is no number,
+    that becomes the class, at one half. One of more classes puts out the index of the most probable. What is
+    not finite becomes None.
 
     Raises:
         Refused: no such function is known.
@@ -126,10 +127,12 @@ def answers_of(config: Config) -> Callable[[Scores], list[Answer]]:
     classes: Sequence[Any] = prediction.classes or ()
     if prediction.type == "bool":
         classes = (False, True)
+    if prediction.type == "string" and len(classes) > 2:
+        return lambda scores: [classes[int(score)] if score >= 0 else None for score in scores.tolist()]
     if prediction.type == "timestamp" or len(classes) != 2:
         raise Refused(
             f"{config.key}: predictions of type {prediction.type} with {len(classes)} classes cannot be "
-            "served; publish a number, or one of two classes"
+            "served; publish a number, or a class"
         )
     return lambda scores: [
         classes[score >= 0.5] if math.isfinite(score) else None for score in scores.tolist()

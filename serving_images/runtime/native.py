@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from modelyard.artifacts.skops_types import TRUSTED
 from serving_images.runtime import artifact, tables
 from serving_images.runtime.config import Config
 from serving_images.runtime.errors import Refused
 from serving_images.runtime.model import Scores, Session, answers_of
 
+# Probabilities are as good as equal within one part of this; see modelyard.capture.formats.scores.
+_TIE = 1e5
 Predict = Callable[[pa.RecordBatch], Any]
 
 
@@ -43,7 +47,21 @@ class NativeModel:
 
     def __call__(self, batch: pa.RecordBatch) -> Scores:
         """Return the model's output `[rows]` on a batch of features, typed as `tables.typed` makes it."""
-        return np.asarray(self._predict(batch)).reshape(-1)
+        return _one_per_row(np.asarray(self._predict(batch)))
+
+
+def _one_per_row(raw: npt.NDArray[Any]) -> Scores:
+    """Return numbers `[rows]` or `[rows, 1]`, or probabilities `[rows, classes]`, as a score per row.
+
+    Of two classes that is the probability of the second, of more the index of the most probable; of equally
+    probable ones the first, whatever the last digits are, as in the ONNX file.
+    """
+    if raw.ndim == 1 or raw.shape[1] == 1:
+        return raw.reshape(-1)
+    if raw.shape[1] == 2:
+        return raw[:, 1]
+    result: Scores = np.floor(raw * _TIE + 0.5).argmax(axis=1).astype(np.float64)
+    return result
 
 
 def _xgboost(config: Config, content: bytes, threads: int) -> Predict:
@@ -66,16 +84,19 @@ def _skops(config: Config, content: bytes, threads: int) -> Predict:
     import skops.io
 
     features = config.signature.features
-    unknown = skops.io.get_untrusted_types(data=content)
+    unknown = set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED)
     if unknown:
         raise Refused(
             f"{config.key}: the file holds types that are not trusted, {', '.join(sorted(unknown))}: "
             "a model is made of estimators of scikit-learn"
         )
-    estimator = skops.io.loads(content)
-    if config.task == "classification":
-        return lambda batch: estimator.predict_proba(tables.frame(batch, features))[:, 1]
-    return lambda batch: estimator.predict(tables.frame(batch, features))
+    estimator = skops.io.loads(content, trusted=list(TRUSTED))
+    ask = estimator.predict_proba if config.task == "classification" else estimator.predict
+    if not hasattr(estimator, "feature_names_in_"):  # it was fitted on a matrix
+        return lambda batch: ask(tables.matrix(batch, features))
+    # By name, in the order in which it was fitted.
+    names = list(estimator.feature_names_in_)
+    return lambda batch: ask(tables.frame(batch, features)[names])
 
 
 def _onnx(config: Config, content: bytes, threads: int) -> Predict:

@@ -114,11 +114,14 @@ def test_predictions_have_the_type_of_the_signature(
     assert answers(np.array([0.25, 0.75, np.nan], np.float32)) == expected
 
 
+def test_of_more_classes_the_model_gives_the_index(tmp_path: Path) -> None:
+    prediction = {"name": "y", "type": "string", "classes": ["a", "b", "c"]}
+    answers = answers_of(read(tmp_path, signature={"features": sample.FEATURES, "prediction": prediction}))
+    assert answers(np.array([2, 0, np.nan, 1], np.float32)) == ["c", "a", None, "b"]
+
+
 def test_a_prediction_that_cannot_be_answered(tmp_path: Path) -> None:
-    signature = {
-        "features": sample.FEATURES,
-        "prediction": {"name": "y", "type": "string", "classes": ["a", "b", "c"]},
-    }
+    signature = {"features": sample.FEATURES, "prediction": {"name": "y", "type": "string"}}
     with pytest.raises(Refused, match="cannot be served"):
         answers_of(read(tmp_path, signature=signature))
 
