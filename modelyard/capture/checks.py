@@ -46,6 +46,22 @@ def task_of(task: Task | str | None) -> Task | None:
         raise PublishError(f"task: '{task}' is neither regression nor classification") from None
 
 
+def times_of(rows: pd.DataFrame, column: str | None) -> pd.Series | None:
+    """Return when each row was, if a column says so."""
+    if column is None:
+        return None
+    if column not in rows.columns:
+        raise PublishError(f"time: data has no column '{column}'; it has {', '.join(map(str, rows.columns))}")
+    times = rows[column]
+    if not pd.api.types.is_datetime64_any_dtype(times):
+        raise PublishError(
+            f"time: column '{column}' holds {times.dtype}, not times: convert it with pandas.to_datetime"
+        )
+    if times.isna().any():
+        raise PublishError(f"time: column '{column}' lacks a time in {int(times.isna().sum()):,} rows")
+    return times
+
+
 def rows_of(
     rows: Any, role: str, target: str, columns: Sequence[str] = (), snapshot: datetime | None = None
 ) -> pd.DataFrame:

@@ -80,6 +80,7 @@ def publish(
     source: str | Path | None = None,
     source_is: str = "",
     snapshot: datetime | None = None,
+    time: str | None = None,
     online: bool = True,
     environment: str | None = None,
     registry_at: str | Path | None = None,
@@ -116,6 +117,8 @@ def publish(
             bigquery://project.dataset.table, or another address. What is there is hashed and noted.
         source_is: what the training rows are, for people.
         snapshot: time as of which a table was read.
+        time: column of `data` that says when each row was, UTC or all in one time zone. Monitors then know
+            how much the days of training differ by themselves, and take that for no drift.
         online: whether there must be an ONNX model that answers as the model does; without one a version
             can be served in batch only.
         environment: name of a file in `environments/`; default: `MODELYARD_ENVIRONMENT`, else `local`.
@@ -166,6 +169,7 @@ def publish(
             "test=..., or the result as metrics=..."
         )
     predicted = results.predict(captured, inputs, signature)
+    times = checks.times_of(train, time)
 
     origin = source if source is not None else data if isinstance(data, str | Path) else sources.DATAFRAME
     created = provenance.created()
@@ -189,7 +193,9 @@ def publish(
         "dependencies": provenance.dependencies(entry, model),
         "environment": provenance.environment(),
         "parameters": _plain({**captured.parameters, **parameters}),
-        "baselines": results.baselines(inputs, predicted, truth, labels, error=error, metric_std=spread),
+        "baselines": results.baselines(
+            inputs, predicted, truth, labels, error=error, metric_std=spread, times=times
+        ),
         "digest": "sha256:" + "0" * 64,
     }
 

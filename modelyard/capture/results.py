@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from modelyard.capture import evaluation, frames
+from modelyard.capture import evaluation, frames, variation
 from modelyard.capture.errors import PublishError
 from modelyard.capture.formats import onnx_graph
 from modelyard.capture.formats.captured import Captured, Scores
@@ -89,23 +89,35 @@ def baselines(
     *,
     error: ErrorBaseline | None,
     metric_std: float | None,
+    times: pd.Series | None = None,
 ) -> Baselines:
-    """Return the reference distributions of features, predictions and labels, on the training rows."""
+    """Return the reference distributions of features, predictions and labels, on the training rows.
+
+    With `times`, of each row, those of features and predictions say how training's own days differ.
+    """
     classes_predicted = labels if labels is not None and len(labels.names) > 2 else None
     return Baselines(
-        features={str(name): frames.baseline(column) for name, column in inputs.items()},
-        prediction=_distribution(answers, classes_predicted),
+        features={
+            str(name): _by_day(frames.baseline(column), column, times) for name, column in inputs.items()
+        },
+        prediction=_distribution(answers, classes_predicted, times),
         target=_distribution(truth, labels),
         error=error,
         metric_std=metric_std,
     )
 
 
-def _distribution(numbers: Scores, labels: Labels | None) -> Baseline:
+def _by_day(baseline: Baseline, values: pd.Series, times: pd.Series | None) -> Baseline:
+    return baseline if times is None else variation.with_days(baseline, values, times)
+
+
+def _distribution(numbers: Scores, labels: Labels | None, times: pd.Series | None = None) -> Baseline:
     """Return the baseline of numbers, or, with labels, of the classes that they are indexes of."""
-    if labels is None:
-        return frames.baseline(pd.Series(numbers))
-    return frames.baseline(pd.Series(pd.Categorical.from_codes(numbers.astype(int), list(labels.names))))
+    index = None if times is None else times.index
+    values = pd.Series(numbers, index)
+    if labels is not None:
+        values = pd.Series(pd.Categorical.from_codes(numbers.astype(int), list(labels.names)), index)
+    return _by_day(frames.baseline(values), values, times)
 
 
 def expected_error(held_out: HeldOut, answers: Scores, labels: Labels | None) -> ErrorBaseline | None:

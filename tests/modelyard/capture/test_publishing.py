@@ -200,6 +200,25 @@ def test_what_data_cannot_say_is_given(registry: Path) -> None:
     assert "skipped" not in manifest.parameters and manifest.parameters["ratio"] == "inf"
 
 
+def test_the_days_of_training_tell_what_is_usual(registry: Path) -> None:
+    """A feature that is another every day: without the times, a day of it would look like drift."""
+    days = np.repeat(np.arange(30), 60)
+    rows = pd.DataFrame({"x": days + np.tile(np.arange(60) / 100, 30), "y": days / 10})
+    rows["when"] = pd.Timestamp("2026-01-01") + pd.to_timedelta(days, unit="D")
+    model = LinearRegression().fit(rows[["x"]], rows["y"])
+
+    def baselines(**more: Any) -> Any:
+        return line(model=model, data=rows, test=rows[::7], features=["x"], **more).manifest.baselines
+
+    with_days, without = baselines(time="when"), baselines(version=2)
+    assert with_days.features["x"].daily_psi > 1
+    assert with_days.prediction.daily_psi > 1
+    assert without.features["x"].daily_psi is None
+    unknown = rows.assign(when=rows["when"].where(rows.index > 0))
+    with pytest.raises(PublishError, match="time: column 'when' lacks a time in 1 rows"):
+        line(model=model, data=unknown, features=["x"], time="when")
+
+
 def test_rows_after_any_sample_change_the_fingerprint(registry: Path) -> None:
     """What is hashed is every row, not the first thousand."""
     rows = pd.concat([frame()] * 100, ignore_index=True)
@@ -233,6 +252,8 @@ def test_rows_after_any_sample_change_the_fingerprint(registry: Path) -> None:
         ({"data": [1, 2]}, "data: expected a data frame, or where to read one, not a list"),
         ({"data": frame().assign(y=np.nan)}, "target: 'y' is missing in 40 rows of data"),
         ({"data": "rows.txt"}, r"rows\.txt is no \.csv or \.parquet"),
+        ({"time": "when"}, "time: data has no column 'when'; it has x, note, y"),
+        ({"time": "note"}, "time: column 'note' holds .*, not times"),
         ({"prediction": "a-b"}, "prediction: .*should match pattern"),
         ({"source": "nowhere.csv"}, r"source: there is no file nowhere\.csv"),
         ({"environment": "prodd"}, r"there is no environments/prodd\.yaml.*Did you mean 'prod'\?"),
