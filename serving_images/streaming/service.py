@@ -131,7 +131,7 @@ class Service:
             publisher_options=PublisherOptions(enable_message_ordering=True)
         )
         self._subscriber: Any = SubscriberClient()
-        self._worker = Worker(
+        self.worker = Worker(
             config,
             self._streams.subscription,
             self._streams.predictions,
@@ -163,12 +163,12 @@ class Service:
             where = f"http://{settings.host}:{pages.port}"
             said = f"modelyard: working on {self._streams.subscription}, pages on {where}"
             print(said, file=sys.stderr, flush=True)
-            self._worker.start()
+            self.worker.start()
             try:
                 self._pull_until(stop)
             finally:
-                finished = self._worker.wait(0)
-                self._worker.stop()
+                finished = self.worker.wait(0)
+                self.worker.stop()
                 self._publisher.stop()
                 self._subscriber.close()
                 self._log.close(settings.flush_seconds)
@@ -181,17 +181,17 @@ class Service:
             self._pull_once(stop)
             if stop.is_set():
                 return
-            if self._worker.log_away_since is not None:
+            if self.worker.log_away_since is not None:
                 self._await_log(stop)
                 backoff = 1.0
             else:  # the stream broke
                 backoff = 1.0 if time.monotonic() - began > 60 else min(30.0, 2 * backoff)
                 stop.wait(backoff)
-            self._worker.resume()
+            self.worker.resume()
 
     def _pull_once(self, stop: threading.Event) -> None:
         """Pull until told to stop, or the log is away for too long, or the stream breaks."""
-        worker, settings = self._worker, self.settings
+        worker, settings = self.worker, self.settings
         pull = self._subscriber.subscribe(
             self._streams.subscription,
             worker.receive,
@@ -213,9 +213,9 @@ class Service:
 
     def _give_back(self) -> None:
         """Give back what could not be finished; Pub/Sub delivers it again, to this or another worker."""
-        given, end = self._worker.release(), time.monotonic() + GIVE_BACK_SECONDS
-        while not self._worker.wait(_POLL_SECONDS) and time.monotonic() < end:
-            given += self._worker.release()
+        given, end = self.worker.release(), time.monotonic() + GIVE_BACK_SECONDS
+        while not self.worker.wait(_POLL_SECONDS) and time.monotonic() < end:
+            given += self.worker.release()
         if given:
             _LOGGER.warning("%d messages were given back", given)
 
@@ -234,7 +234,7 @@ class Service:
             _LOGGER.error("%s; pulling anew", self._fault)
 
     def _log_is_away(self) -> bool:
-        since = self._worker.log_away_since
+        since = self.worker.log_away_since
         return since is not None and time.monotonic() - since > self.settings.patience_seconds
 
     def _await_log(self, stop: threading.Event) -> None:
@@ -265,17 +265,17 @@ class Service:
 
     # Pages
     def _unhealthy(self) -> str | None:
-        if not self._worker.alive:
+        if not self.worker.alive:
             return "a thread has died"
-        silent = time.monotonic() - self._worker.beat
+        silent = time.monotonic() - self.worker.beat
         return f"no message was begun or waited for in {silent:.0f} s" if silent > 60 else None
 
     def _unready(self) -> str | None:
         if not self._pulling:
             return self._fault or "no messages are asked for"
-        if self._worker.log_away_since is not None:
+        if self.worker.log_away_since is not None:
             return "the prediction log takes no rows"
-        return self._worker.publish_fault
+        return self.worker.publish_fault
 
     def _in_flight(self) -> Iterable[Sample]:
         labels = {
@@ -283,7 +283,7 @@ class Service:
             "model": self._config.model,
             "version": str(self._config.version),
         }
-        yield "", labels, self._worker.in_flight
+        yield "", labels, self.worker.in_flight
 
     def _log_counts(self) -> tuple[dict[str, str], LogCounts]:
         return {"team": self._config.team, "model": self._config.model}, self._log.counts()
