@@ -56,7 +56,7 @@ MEMORY = "700MB"
 # Of the numbers of the large log, so that it fits on a disk: files with all digits are twice as large.
 DIGITS = 3
 # Bytes that a row of 100 million needs on disk, and a margin.
-ROW_BYTES = 140
+ROW_BYTES = 170
 GOALS: dict[str, Callable[[float], bool]] = {
     "speedup_over_evidently": lambda value: value >= 60,
     "peak_mb": lambda value: value <= 400,
@@ -192,7 +192,25 @@ COPY (
     round(random() * 20, 2) AS latency_ms, CAST([] AS VARCHAR[]) AS flags,
     '{HASH}' AS image_digest, '{HASH}' AS code_digest, CAST(NULL AS VARCHAR) AS trace_id
   FROM (SELECT i, {features(shift, digits)} FROM range({rows}) AS t(i))
-) TO '{temporary}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)""")
+) TO '{temporary}' (FORMAT parquet, ROW_GROUP_SIZE 122880)""")
+    temporary.rename(path)
+
+
+def repeat_day(warehouse: Path, log: str, day: int, rows: int) -> None:
+    """Write another day with the first `rows` rows of the first day, under ids and times of their own."""
+    first = warehouse.joinpath(*log.split(".")) / f"day={BEGIN:%Y-%m-%d}" / "log.parquet"
+    folder = first.parent.with_name(f"day={BEGIN + day * DAY:%Y-%m-%d}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path, temporary = folder / "log.parquet", folder / ".log"
+    if path.exists():
+        return
+    connection().execute(f"""
+COPY (
+  SELECT * REPLACE (
+    printf('%08x', {day}) || substr(prediction_id, 9) AS prediction_id,
+    time + INTERVAL {day} DAY AS time
+  ) FROM read_parquet('{first}') LIMIT {rows}
+) TO '{temporary}' (FORMAT parquet, ROW_GROUP_SIZE 122880)""")
     temporary.rename(path)
 
 
@@ -208,7 +226,7 @@ def write_labels(warehouse: Path, log: str, labels: str, day: int) -> None:
 COPY (
   SELECT prediction_id, round(prediction + random() * 2 - 1, 3) AS label
   FROM read_parquet('{source}') WHERE random() < 0.9
-) TO '{temporary}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)""")
+) TO '{temporary}' (FORMAT parquet, ROW_GROUP_SIZE 122880)""")
     temporary.rename(path)
 
 
@@ -358,11 +376,12 @@ def large(rows: int) -> dict[str, Any]:
     baselines = freeze(reference)
     (root / "baselines.json").write_text(json.dumps(baselines), encoding="utf-8")
     log, truth = place(baselines, SETTINGS).model.log_table, "example-bench.operations.truth"
+    write_day(warehouse, log, 0, rows // DAYS, digits=DIGITS)
     for day in range(DAYS):
-        write_day(warehouse, log, day, rows // DAYS, digits=DIGITS)
+        repeat_day(warehouse, log, day, rows // DAYS)
         write_labels(warehouse, log, truth, day)
     # The hour after: a twenty-fourth of a day's rows.
-    write_day(warehouse, log, DAYS, rows // DAYS // 24, digits=DIGITS)
+    repeat_day(warehouse, log, DAYS, rows // DAYS // 24)
     shutil.rmtree(warehouse / "example-platform", ignore_errors=True)
     settings = json.dumps(SETTINGS)
     full = child("measure", str(root), str(24 * DAYS), "0", settings, MEMORY)

@@ -7,6 +7,7 @@ from modelyard.monitors.alert import Alert, Family, LogCondition, PromqlConditio
 from modelyard.monitors.latency import FAULTS
 from modelyard.monitors.promql import (
     DAY,
+    FLEET_USE,
     HOUR,
     LOG_LAG,
     LOG_ROWS,
@@ -140,6 +141,10 @@ def _since_last_run(names: Names) -> str:
     # Where no run is known at all, the time since the last is at least the range looked at.
     last_runs = series(MONITOR_LAST_RUN, DAY + HOUR)
     return f"(time() - max(last_over_time({last_runs})) or {DAY + HOUR} * absent_over_time({last_runs}))"
+
+
+def _fleet_unused(names: Names) -> str:
+    return f"1 - min(last_over_time({series(FLEET_USE, 2 * HOUR)}))"
 
 
 def _dropped(names: Names) -> str:
@@ -279,6 +284,32 @@ MONITORS: tuple[PlatformMonitor | EventMonitor, ...] = (
                 "See what it says of itself: the newest rows of `monitor_runs` with `succeeded = false`.",
                 "Start it by hand: `kubectl -n {namespace} create job --from=cronjob/monitor "
                 "monitor-by-hand`. It computes the windows that were missed.",
+            ),
+        ),
+    ),
+    PlatformMonitor(
+        key="platform-fleet-silent",
+        title="Use that the whole fleet lacks, as a share of the usual",
+        says="Half of the models get less than a tenth of their usual predictions.",
+        severity=Severity.CRITICAL,
+        unit="10^2.%",
+        series=_fleet_unused,
+        threshold=0.9,
+        runbook=Runbook(
+            meaning="Something that all models share is broken, or nobody works today. While the whole fleet "
+            "is asked less, models are judged by the fleet, so that each does not alert by itself.",
+            causes=(
+                "The way to the models is broken: gateway, certificate, name server, network policy.",
+                "Prediction logs do not arrive, so that use is not seen: platform-log-lag is open too.",
+                "A system that calls many models is down.",
+                "A holiday on which next to nobody calls.",
+            ),
+            steps=(
+                "Call one model through the gateway. If it does not answer, look at the gateway: `kubectl -n "
+                "modelyard-gateway describe gateway models`.",
+                "If it answers, see whether the logs arrive: the newest `time` in one prediction log.",
+                "Ask the owners of the largest callers. If today is a holiday, close the alert with that "
+                "cause.",
             ),
         ),
     ),

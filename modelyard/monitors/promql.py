@@ -12,6 +12,7 @@ LOG_LAG = "modelyard_log_lag_seconds"
 MONITOR_VALUE = "custom_googleapis_com:modelyard_monitor_value"
 MONITOR_EXPLAINED = "custom_googleapis_com:modelyard_monitor_explained"
 SILENCED_UNTIL = "custom_googleapis_com:modelyard_silenced_until"
+FLEET_USE = "custom_googleapis_com:modelyard_fleet_use"
 MONITOR_LAST_RUN = "custom_googleapis_com:modelyard_monitor_last_run"
 # Series of Pub/Sub itself.
 UNACKED_AGE = "pubsub_googleapis_com:subscription_oldest_unacked_message_age"

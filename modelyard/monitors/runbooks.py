@@ -196,6 +196,8 @@ def _series() -> str:
         f"\n\n| family | metric | labels | unit | value |\n|---|---|---|---|---|\n{pushed}\n\n"
         "`custom.googleapis.com/modelyard/monitor_last_run` has the end of the job's last run that "
         "completed, in seconds since 1970. Silence for two hours is an alert of its own.\n\n"
+        "`custom.googleapis.com/modelyard/fleet_use` has the share of the usual use at which the middle "
+        "one of the models is asked, where there are six or more.\n\n"
         "## In the table `metric_values` alone\n\nThe job also writes these, for dashboards and diagnosis. "
         "No series is pushed of them, so that a model of many features costs no more than it must."
         f"\n\n| family | metric | per | unit | value |\n|---|---|---|---|---|\n{kept}\n"

@@ -11,12 +11,14 @@ from modelyard.incidents import SeriesKey
 from modelyard.incidents import run as incidents
 from modelyard.incidents.run import Outcome
 from modelyard.monitors.measuring import Measurement, Watched, measure
-from modelyard.monitors.measuring.run import FamilyRun
+from modelyard.monitors.measuring.hours import Cost, Reader
+from modelyard.monitors.measuring.run import FamilyRun, keep
 from modelyard.monitors.measuring.sql import table
 from modelyard.monitors.measuring.windows import floor
-from modelyard.monitors.values import VALUES
+from modelyard.monitors.values import VALUES, VOLUME_RATIO
 from modelyard.tables import MONITOR_RUNS
 from modelyard.warehouse import Warehouse
+from serving_images.monitor import fleet
 from serving_images.monitor.documents import Source, chosen
 from serving_images.monitor.push import Point, Pushed
 from serving_images.monitor.versions import manifests
@@ -27,6 +29,7 @@ HOUR = timedelta(hours=1)
 SETTLE = timedelta(minutes=3)
 # A model that fails is measured again by the next runs, so often within the hour.
 ATTEMPTS = 3
+MOMENT = timedelta(milliseconds=1)
 
 
 class Pushes(Protocol):
@@ -105,7 +108,9 @@ def run(
         report.measured[key] = found
         failed = [run for run in found.runs if run.error]
         report.errors += [f"{model.team}/{model.model} {run.family}: {run.error}" for run in failed]
-        points += points_of(model, found, settled)
+    keep_corrected(warehouse, due, report, now())
+    for model in due:
+        points += points_of(model, report.measured[model.team, model.model], settled)
     if due:
         try:
             report.alerts = incidents.run(warehouse, due, settled, report.run_id)
@@ -114,9 +119,27 @@ def run(
             # What was measured is pushed all the same: alerts then rest on thresholds alone.
             log.exception("incidents could not be evaluated")
             report.errors.append(f"incidents: {type(error).__name__}: {error}")
-    points += [Point("monitor_last_run", (), at.timestamp())]
+    if (level := fleet.level(report.measured)) is not None:
+        points.append(Point("fleet_use", (), level))
+    points.append(Point("monitor_last_run", (), at.timestamp()))
     report.pushed = pusher.push(points, at)
     return report
+
+
+def keep_corrected(
+    warehouse: Warehouse, models: Sequence[Watched], report: Report, computed: datetime
+) -> None:
+    """Write the values that the fleet's use puts into another light, later than the ones they replace."""
+    better = dict(fleet.corrected(report.measured))
+    for model in models:
+        value = better.get((model.team, model.model))
+        if value is not None:
+            found = report.measured[model.team, model.model]
+            found.values = [
+                value if old.measured.metric is VOLUME_RATIO and old.latest else old for old in found.values
+            ]
+            reader = Reader(warehouse, model, f"{report.run_id}-fleet", computed + MOMENT, Cost())
+            keep(reader, Measurement([value]))
 
 
 def last_runs(
