@@ -18,6 +18,7 @@ setup: ## Install everything into the checkout: .venv, node_modules, Terraform a
 
 setup-tests:
 	@$(PYTHON) -m scripts.setup policy emulator
+	@$(PYTHON) -m scripts.prometheus
 
 env: setup ## Print the shell settings of the tools: eval "$(make -s env)"
 	@$(VENV)/python -m modelyard.toolchain

@@ -1,6 +1,5 @@
 """The conditions do what they should, by the word of the real Prometheus."""
 
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +10,11 @@ import yaml
 
 from modelyard.monitors import MONITORS, Alert, PromqlCondition, monitors_of, platform
 from modelyard.spec.base import Pattern
+from scripts import prometheus
 from tests.modelyard.sample import NAMES, deployed, manifest
 
-PROMTOOL = shutil.which("promtool")
-pytestmark = pytest.mark.skipif(
-    PROMTOOL is None, reason="promtool is not installed: apt-get install prometheus"
-)
+PROMTOOL = prometheus.find()
+pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="promtool is missing: python3 -m scripts.prometheus")
 
 WHOLE = 'team="flights",model="delay"'
 MODEL = 'team="flights",model="delay",version="1"'
