@@ -333,6 +333,8 @@ def merged(hours: Sequence[Hour]) -> Figures:
 
 # What monitors measure
 
+OF_ROWS = ("rows", "ids", "seen", "different")
+
 
 @dataclass
 class Replay:
@@ -351,12 +353,26 @@ class Replay:
         }
         return Replay(self.subject, kept | dict(hours), past)
 
+    def by_weeks(self, begin: datetime, end: datetime) -> Iterator[Reading]:
+        """Yield what `measure` yields, with the hours that a week needs at hand."""
+        while begin < end:
+            following = min(begin + timedelta(weeks=1), end)
+            yield from self.measure(begin, following)
+            begin = following
+
     def measure(self, begin: datetime, end: datetime) -> Iterator[Reading]:
         """Yield the values of all windows that end in (`begin`, `end`], as the monitor job measures them."""
         model = self.subject.watched
+        # As far back as the job looks.
+        first = begin - run.HISTORY - run.MISSED - DAY
         whole = {
-            hour: {measure: bins.get(None, 0.0) for (item, measure), bins in figures.items() if item == ROWS}
+            hour: {
+                measure: figures[ROWS, measure].get(None, 0.0)
+                for measure in OF_ROWS
+                if (ROWS, measure) in figures
+            }
             for hour, figures in self.hours.items()
+            if first <= hour < end
         }
         for step in run.STEPS:
             for span in windows.ending(model.window(step.family), begin, end):
