@@ -78,11 +78,20 @@ PROOFS: dict[str, Run | Shell | Elsewhere | Target] = {
     "make bench-standin": Target("plan_review.standin.bench"),
     "make bench-serving": Target("benchmarks.serving"),
     "make bench-alerts": Target("benchmarks.alerts"),
+    "python -m serving_images.monitor run --at 2026-03-01T06:05:00Z --team flight-ops": Elsewhere(
+        "tests/serving_images/monitor/test_job.py::test_the_process_measures_the_checkouts_models"
+    ),
+    "python -m serving_images.monitor run --since 2026-02-01T00:00:00Z": Elsewhere(
+        "tests/modelyard/monitors/measuring/test_incremental.py::test_long_ago_is_measured_only_if_asked_for"
+    ),
     'make test ARGS="-k naming"': Target(f"{PYTEST} --dist loadfile -k naming"),
     'make test ARGS="tests/modules -k notification"': Target(f"{PYTEST} --dist loadfile tests/modules"),
     'make test ARGS="tests/modules/test_examples.py"': Target("tests/modules/test_examples.py"),
     'make test ARGS="tests/stacks"': Target(f"{PYTEST} --dist loadfile tests/stacks"),
     "modelyard validate --environment dev": Run(),
+    "modelyard serve flight-ops/arrival-delay": Elsewhere(
+        "tests/cli/test_serve.py::test_pinned_version_and_canary_answer_and_are_logged"
+    ),
     "modelyard trace 019cadfa-9480-7345-8678-9abcdef01234": Elsewhere(
         "tests/cli/test_trace.py::test_the_id_alone"
     ),
