@@ -55,10 +55,12 @@ def open_session(client: Any, table: str, columns: Sequence[str], shards: int) -
     )
     try:
         made = client.create_read_session(
-            parent=f"projects/{project}",
-            read_session=session,
-            max_stream_count=shards * STREAMS_PER_SHARD,
-            preferred_min_stream_count=shards,
+            types.CreateReadSessionRequest(
+                parent=f"projects/{project}",
+                read_session=session,
+                max_stream_count=shards * STREAMS_PER_SHARD,
+                preferred_min_stream_count=shards,
+            )
         )
     except GoogleAPICallError as error:
         raise Refused(
