@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,6 @@ def walk(
         lists = [(readings, monitor.rule)]
         found = [e for listed, rule in lists for e in episodes(listed, rule, monitor.above)]
         if monitor.rule.pools:
-            from dataclasses import replace
-
             alone = replace(monitor.rule, opens_after=1, resolves_after=1)
             found += episodes(pooled(readings, monitor.tolerated(watched.monitors)), alone, monitor.above)
         late = watched.delay if key.metric in ON_LABELS else timedelta()
@@ -186,13 +184,14 @@ def by_series(readings: Iterable[Reading]) -> dict[SeriesKey, list[Reading]]:
 # The traffic as it was
 
 
-def clean(subject: Subject, size: float) -> Clean:
-    """Measure and judge the traffic without faults."""
+def clean(subject: Subject, size: float, end: datetime = END) -> Clean:
+    """Measure and judge the traffic without faults, up to `end`."""
     thin = replay.thinned(subject, size)
+    thin = replace(thin, rows=thin.rows[thin.rows["time"] < end])
     hours = replay.counted(thin, thin.rows)
     whole = Replay(thin, hours)
-    series = by_series(whole.by_weeks(BEGIN - replay.SHADOW + 2 * DAY, END))
-    told = walk(thin.watched, series, BEGIN, END)
+    series = by_series(whole.by_weeks(BEGIN - replay.SHADOW + 2 * DAY, end))
+    told = walk(thin.watched, series, BEGIN, end)
     present = thin.rows[[name for name in FEED if name in thin.features]].notna().any(axis=1)
     by_hour = present.groupby(thin.rows["time"].dt.floor("h")).any()
     gaps = frozenset(hour.to_pydatetime() for hour in by_hour.index[~by_hour])
@@ -334,7 +333,7 @@ def run(sizes: Sequence[float], per_model: int | None, rotations: int, peer: boo
 
 
 def _begin(random: np.random.Generator, fault: Fault, gaps: frozenset[datetime]) -> datetime:
-    """Return when a fault begins: a working hour, from the fourth week on, with no real gap while it lasts."""
+    """Return when a fault begins: at a working hour, from the fourth week on, far from real gaps."""
     while True:
         day, hour = int(random.integers(21, 100 - fault.days)), int(random.integers(12, 21))
         begin = BEGIN.replace(hour=hour) + day * DAY

@@ -11,8 +11,7 @@ from benchmarks.replay import Subject
 from modelyard.incidents import Incident, Root
 from modelyard.monitors.alert import Family
 
-Rows = pd.DataFrame
-Change = Callable[[Subject, Rows, np.random.Generator], Rows]
+Change = Callable[[Subject, pd.DataFrame, np.random.Generator], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def _steady(subject: Subject) -> list[str]:
     ]
 
 
-def _set(rows: Rows, name: str, values: object) -> Rows:
+def _set(rows: pd.DataFrame, name: str, values: object) -> pd.DataFrame:
     """Return `rows` with a column replaced; whole numbers stay whole, as their column in the log does."""
     column = pd.Series(values, index=rows.index)  # type: ignore[call-overload]
     if pd.api.types.is_integer_dtype(rows[name].dtype) and column.notna().all():
@@ -172,7 +171,7 @@ def _set(rows: Rows, name: str, values: object) -> Rows:
 
 
 def _missing(name: str, share: float) -> Change:
-    def change(_: Subject, rows: Rows, random: np.random.Generator) -> Rows:
+    def change(_: Subject, rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
         gone = random.random(len(rows)) < share
         return _set(rows, name, rows[name].where(~gone))
 
@@ -197,7 +196,7 @@ def _linear(name: str, factor: float, offset: float) -> Change:
 
 
 def _renamed(name: str, most: int) -> Change:
-    def change(_: Subject, rows: Rows, __: np.random.Generator) -> Rows:
+    def change(_: Subject, rows: pd.DataFrame, __: np.random.Generator) -> pd.DataFrame:
         common = rows[name].value_counts().index[:most]
         return rows.assign(**{name: rows[name].where(~rows[name].isin(common), rows[name].str.lower())})
 
@@ -211,7 +210,7 @@ def _stuck(name: str) -> Change:
 def _creep(subject: Subject, name: str, size: float) -> Change:
     step = size * _std(subject, name)
 
-    def change(_: Subject, rows: Rows, __: np.random.Generator) -> Rows:
+    def change(_: Subject, rows: pd.DataFrame, __: np.random.Generator) -> pd.DataFrame:
         days = (rows["time"] - rows["time"].min()) / pd.Timedelta("1D")
         return _set(rows, name, rows[name] + step * days)
 
@@ -228,7 +227,7 @@ def _feed(names: list[str]) -> Change:
 
 
 def _twice(share: float) -> Change:
-    def change(_: Subject, rows: Rows, random: np.random.Generator) -> Rows:
+    def change(_: Subject, rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
         again = rows[random.random(len(rows)) < share]
         return pd.concat([rows, again.assign(time=again["time"] + pd.Timedelta("2s"))])
 
@@ -236,7 +235,7 @@ def _twice(share: float) -> Change:
 
 
 def _more(times: int) -> Change:
-    def change(_: Subject, rows: Rows, random: np.random.Generator) -> Rows:
+    def change(_: Subject, rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
         """A backfill: other flights are asked for in the same hours."""
         other = rows.sample(len(rows) * (times - 1), replace=True, random_state=int(random.integers(1 << 30)))
         moments = rows["time"].sample(len(other), replace=True, random_state=1).to_numpy()
@@ -254,12 +253,12 @@ def _slower(times: float) -> Change:
 
 
 def _concept(subject: Subject, strength: int) -> Change:
-    def minutes(_: Subject, rows: Rows, __: np.random.Generator) -> Rows:
+    def minutes(_: Subject, rows: pd.DataFrame, __: np.random.Generator) -> pd.DataFrame:
         # Arrivals take longer or shorter than they did for the same flight, by airport.
         sign = np.where(rows["dest"].str.slice(0, 1) < "M", 1, -1)
         return rows.assign(label=rows["label"] + 12 * strength * sign)
 
-    def flipped(_: Subject, rows: Rows, random: np.random.Generator) -> Rows:
+    def flipped(_: Subject, rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
         turned = random.random(len(rows)) < 0.3 * strength
         return rows.assign(label=np.where(turned, 1 - rows["label"], rows["label"]))
 
@@ -270,7 +269,7 @@ def _answers(subject: Subject) -> Change:
     spread = float(subject.rows["prediction"].std())
     sign = -1.0 if subject.manifest.task.value == "regression" else 1.0
 
-    def change(_: Subject, rows: Rows, __: np.random.Generator) -> Rows:
+    def change(_: Subject, rows: pd.DataFrame, __: np.random.Generator) -> pd.DataFrame:
         shifted = rows["prediction"] + sign * 2 * spread
         return rows.assign(prediction=shifted if sign < 0 else shifted.clip(0, 1), scored=True)
 
@@ -278,7 +277,7 @@ def _answers(subject: Subject) -> Change:
 
 
 def _outlier(name: str) -> Change:
-    def change(_: Subject, rows: Rows, random: np.random.Generator) -> Rows:
+    def change(_: Subject, rows: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
         values = rows[name].to_numpy(float, copy=True)
         values[int(random.integers(len(values)))] = 1e9
         return _set(rows, name, values)
@@ -290,7 +289,7 @@ def _labels_late(delay: timedelta) -> Change:
     return lambda _, rows, __: rows.assign(labelled=rows["labelled"] + delay)
 
 
-def inject(fault: Fault, subject: Subject, begin: datetime, end: datetime, seed: int) -> Rows:
+def inject(fault: Fault, subject: Subject, begin: datetime, end: datetime, seed: int) -> pd.DataFrame:
     """Return the requests of a span under `fault`, scored anew."""
     time = subject.rows["time"]
     rows = subject.rows[(time >= begin) & (time < end)]

@@ -69,12 +69,13 @@ class Subject:
         return f"{self.watched.team}/{self.watched.model}"
 
 
-def subjects() -> tuple[Subject, ...]:
-    """Train both models and return them with a year of traffic."""
+def subjects(names: Sequence[str] = ("arrival-delay", "late-departure")) -> tuple[Subject, ...]:
+    """Train the models and return them with their traffic."""
+    makers = {"arrival-delay": _arrival_delay, "late-departure": _late_departure}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         table = flights.load()
-        return _arrival_delay(table), _late_departure(table)
+        return tuple(makers[name](table) for name in names)
 
 
 def _arrival_delay(table: pd.DataFrame) -> Subject:
