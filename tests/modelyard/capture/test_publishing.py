@@ -138,33 +138,47 @@ def test_a_registry_that_lost_its_row_in_the_table_is_mended_by_publishing_again
 RACER = """
 import sys
 from tests.modelyard.capture.test_publishing import line, PublishError
-try:
-    published = line(slope=float(sys.argv[1]), version=int(sys.argv[2]) or None, entry_point=sys.argv[3])
-    print("won" if published.new else "unchanged", published.manifest.version)
-except PublishError as error:
-    print("refused", error)
+slope, entry = float(sys.argv[1]), sys.argv[2]
+line(slope=slope, name=f"warm/up-{slope:g}".replace(".", "-"), entry_point=entry)
+print("ready", flush=True)
+sys.stdin.readline()
+for name, version in (("geometry/line", 1), ("geometry/free", None)):
+    try:
+        published = line(slope=slope, name=name, version=version, entry_point=entry)
+        print("won" if published.new else "unchanged", published.manifest.version)
+    except PublishError as error:
+        print("refused", error)
 """
 
 
-@pytest.mark.parametrize("version", [1, 0], ids=["same number", "next free number"])
-def test_of_two_processes_with_other_content_one_wins(version: int, registry: Path) -> None:
-    def race(slope: str) -> str:
-        command = [sys.executable, "-c", RACER, slope, str(version), __file__]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
+def test_of_two_processes_with_other_content_one_wins(registry: Path) -> None:
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, slope, __file__],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for slope in ("2", "3")
+    ]
+    for racer in racers:
+        assert racer.stdout is not None and racer.stdout.readline() == "ready\n"
     with ThreadPoolExecutor(2) as pool:
-        said = sorted(pool.map(race, ["2.0", "3.0"]))
-    numbers = [row["version"] for row in registered(registry)]
-    if version:
-        assert said[0].startswith("refused geometry/line@1 is published already, with other artifact")
-        assert said[1] == "won 1" and numbers == [1]
-    else:
-        assert said == ["won 1", "won 2"] and numbers == [1, 2]
-    for number in numbers:
-        held = Manifest.model_validate_json((registry / f"geometry/line/{number}/manifest.json").read_bytes())
+        said = [out.splitlines() for out, _ in pool.map(lambda racer: racer.communicate("go\n"), racers)]
+    same_number, next_free = (sorted(lines) for lines in zip(*said, strict=True))
+    assert same_number[0].startswith("refused geometry/line@1 is published already, with other artifact")
+    assert same_number[1] == "won 1"
+    assert next_free == ["won 1", "won 2"]
+    for version in ("geometry/line/1", "geometry/free/1", "geometry/free/2"):
+        held = Manifest.model_validate_json((registry / version / "manifest.json").read_bytes())
         assert digest_of((registry / held.artifact.uri).read_bytes()) == held.artifact.digest
+    rows = [(row["model"], row["version"]) for row in registered(registry)]
+    assert sorted(row for row in rows if row[0] in ("line", "free")) == [
+        ("free", 1),
+        ("free", 2),
+        ("line", 1),
+    ]
 
 
 def test_classifiers_are_described_by_their_labels(registry: Path) -> None:
