@@ -336,6 +336,21 @@ GROUP BY version, item, measure, bin"""
     return {version: Figures(values) for version, values in held.items()}
 
 
+def callers(reader: Reader, span: Span) -> int:
+    """Return how many different callers asked within `span`."""
+    ref = reader.model.usage_table
+    statement = f"""
+SELECT COUNT(DISTINCT caller) AS n
+FROM (
+  SELECT caller FROM {sql.table(ref)}
+  WHERE team = @team AND model = @model AND hour >= @start AND hour < @end
+  QUALIFY RANK() OVER (PARTITION BY hour, version ORDER BY computed DESC) = 1
+)"""
+    parameters = _whose(reader.model) | {"start": span[0], "end": span[1]}
+    (row,) = reader.rows(statement, parameters, {ref: PREDICTION_USAGE}, span)
+    return int(row["n"])
+
+
 def hourly(reader: Reader, span: Span) -> dict[datetime, dict[str, float]]:
     """Return the figures of whole rows by hour, all versions together: `seen`, `rows`, `different`."""
     ref = reader.model.table("window_counts")

@@ -1,6 +1,6 @@
 """What measuring yields, and what a family has at hand to measure a window."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -56,6 +56,8 @@ class Window:
     past: Past
     batches: Batches = NO_BATCHES
     """Runs of a batch model."""
+    callers: Callable[[], int] = lambda: 0
+    """Counts the different callers."""
 
     @property
     def rows(self) -> int:

@@ -1,5 +1,6 @@
 """Measure one model: count the hours that changed, then every window that is due."""
 
+import functools
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,6 +200,7 @@ class Context:
             self.hourly,
             self.past,
             self.batches,
+            functools.partial(hours.callers, self.reader, span),
         )
 
     def forget(self) -> None:

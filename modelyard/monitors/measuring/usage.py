@@ -31,6 +31,7 @@ def measure(window: Window) -> Iterator[Measured]:
     start, end = window.span
     now = _between(window.hourly, start, end)
     yield Measured(values.PREDICTIONS, now, int(now))
+    yield Measured(values.CALLERS, float(window.callers()), int(now))
     if window.batches.runs:
         yield from _of_runs(window)
         return
