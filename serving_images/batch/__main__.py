@@ -99,16 +99,13 @@ def _metrics(order: Order, progress: Progress) -> Metrics:
         "modelyard_predictions_total",
         "counter",
         "Rows scored.",
-        lambda: [("", version, progress.done - progress.resumed - progress.failed)],
+        lambda: [("", version, progress.written - progress.failed)],
     )
     metrics.add(
         "modelyard_log_rows_total",
         "counter",
         "Log rows by state.",
-        lambda: [
-            ("", {**labels, "state": state}, progress.done - progress.resumed)
-            for state in ("accepted", "sent")
-        ],
+        lambda: [("", {**labels, "state": state}, progress.written) for state in ("accepted", "sent")],
     )
     metrics.add("modelyard_batch_rows", "gauge", "Rows to score.", lambda: [("", version, progress.total)])
     return metrics

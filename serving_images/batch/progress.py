@@ -15,19 +15,24 @@ class Progress:
 
     Attributes:
         total: rows to score, an estimate where the source does not know better.
-        done: rows that are durable, of earlier attempts too.
-        failed: of these, rows without a prediction, of this attempt.
+        written: rows that are durable; each count has one thread that changes it.
+        failed: of these, rows without a prediction.
         resumed: rows that earlier attempts had written.
     """
 
     total: int = 0
-    done: int = 0
+    written: int = 0
     failed: int = 0
     resumed: int = 0
 
+    @property
+    def done(self) -> int:
+        """Rows that are durable, of earlier attempts too."""
+        return self.written + self.resumed
+
     def line(self, seconds: float) -> str:
         """Return what a person reads after `seconds` of work."""
-        rate = (self.done - self.resumed) / seconds if seconds > 0 else 0.0
+        rate = self.written / seconds if seconds > 0 else 0.0
         share = min(1.0, self.done / self.total) if self.total else 1.0
         left = (self.total - self.done) / rate if rate else 0.0
         parts = [

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Order:
         shards: how many there are.
         source: table, or path of Parquet; default: the table of the settings.
         key: column that says which row a prediction is of; default: that of the settings.
-        threads: cores that the model may use.
+        threads: how many batches are scored at once, each on one core.
     """
 
     config: Config
@@ -224,14 +224,14 @@ def _score(order: Order, progress: Progress, planned: Callable[[Plan], None]) ->
     fetched = artifact.begin([config], "native")
     world = _World(order)
     plan = world.plan()
-    model = NativeModel(config, fetched()[config.key], order.threads)
+    model = NativeModel(config, fetched()[config.key])
     source = world.open(plan)
     streams = source.streams(order.index)
     known = [stream.rows for stream in streams if stream.rows is not None]
     progress.total = sum(known) if len(known) == len(streams) else plan.rows // plan.shards
     planned(plan)
     store = world.store(RowMaker(config, plan))
-    Shard(plan, order.index, config, source, store, model, progress).run()
+    Shard(plan, order.index, config, source, store, model, progress, order.threads).run()
     progress.total = progress.done
     failed = progress.failed
     if progress.resumed:
@@ -247,8 +247,3 @@ def cores() -> int:
     except (OSError, ValueError):
         return count
     return count if quota == "max" else max(1, min(count, round(int(quota) / int(period))))
-
-
-def of_shard(order: Order, index: int) -> Order:
-    """Return the same order for another shard."""
-    return replace(order, index=index)

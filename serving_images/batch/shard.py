@@ -1,6 +1,8 @@
 """One shard of a run: reads its streams, scores them batch by batch, writes them chunk by chunk."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -45,13 +47,12 @@ class _Scored:
     chunk: Chunk
     log: pa.RecordBatch
     output: pa.RecordBatch
+    failed: int
 
 
 @dataclass(frozen=True)
 class _Commit:
     chunk: Chunk
-    rows: int
-    failed: int
 
 
 class Shard:
@@ -63,8 +64,9 @@ class Shard:
         config: the version's settings.
         source: the rows.
         store: where chunks go.
-        model: scores a typed batch.
+        model: scores a typed batch, on one core; any thread may call it.
         progress: is kept up to date.
+        threads: how many batches are scored at once.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Shard:
         store: Store,
         model: Model,
         progress: Progress,
+        threads: int = 1,
     ) -> None:
         self._plan = plan
         self._index = index
@@ -87,9 +90,9 @@ class Shard:
         self._maker = RowMaker(config, plan)
         self._ids = {stream.number: Ids(plan, stream.number) for stream in source.streams(index)}
         self._reject = config.serving.out_of_range == "reject"
-        self.progress = progress
-        self.chunks: list[str] = []
-        """Names of all chunks of the shard that are there."""
+        self._threads = threads
+        self._progress = progress
+        self._rows = self._failed = 0  # of the chunk that is being written
 
     def run(self) -> None:
         """Score everything; returns when it is durable.
@@ -98,22 +101,24 @@ class Shard:
             Refused: the source has not the columns of the signature, or the model fails on any row.
         """
         chunk: Chunk | None = None
+        begun: tuple[int, int] | None = None
+        waiting: deque[Future[_Scored] | _Commit] = deque()
         try:
-            with Behind(self._write, DEPTH) as behind:
-                now: tuple[int, int] | None = None
-                rows = failed = 0
+            with Behind(self._write, DEPTH) as behind, ThreadPoolExecutor(self._threads, "score") as pool:
                 for piece in ahead(self._pieces(), DEPTH):
-                    if now != (piece.stream.number, piece.chunk):
+                    if begun != (piece.stream.number, piece.chunk):
                         if chunk:
-                            behind.put(_Commit(chunk, rows, failed))
-                        now = (piece.stream.number, piece.chunk)
-                        chunk, rows, failed = self._store.begin(self.name(*now)), 0, 0
+                            waiting.append(_Commit(chunk))
+                        begun = (piece.stream.number, piece.chunk)
+                        chunk = self._store.begin(self.name(*begun))
                     assert chunk is not None
-                    scored, holes = self._score(piece, chunk)
-                    behind.put(scored)
-                    rows, failed = rows + piece.rows.num_rows, failed + holes
+                    waiting.append(pool.submit(self._score, piece, chunk))
+                    while len(waiting) > self._threads:
+                        behind.put(_result(waiting.popleft()))
                 if chunk:
-                    behind.put(_Commit(chunk, rows, failed))
+                    waiting.append(_Commit(chunk))
+                for item in waiting:
+                    behind.put(_result(item))
         except BaseException:
             if chunk:
                 chunk.drop()
@@ -132,7 +137,7 @@ class Shard:
             done = self._store.written(self.name(stream.number, chunk) for chunk in chunks)
             # Of a stream of unknown length the last chunk is read again: it may have been the end.
             position = max(0, done - (stream.rows is None)) * size
-            self._skip(min(position, stream.rows) if stream.rows is not None else position)
+            self._progress.resumed += min(position, stream.rows) if stream.rows is not None else position
             for batch in self._source.read(stream, position) if position != stream.rows else ():
                 while batch.num_rows:
                     chunk = position // size
@@ -141,15 +146,11 @@ class Shard:
                     if chunk >= done:
                         yield Piece(stream, chunk, position, rows)
                     else:
-                        self._skip(rows.num_rows)
+                        self._progress.resumed += rows.num_rows
                     position += rows.num_rows
 
-    def _skip(self, rows: int) -> None:
-        self.progress.resumed += rows
-        self.progress.done += rows
-
-    def _score(self, piece: Piece, chunk: Chunk) -> tuple[_Scored, int]:
-        """Return the rows that a piece becomes, and how many have no prediction."""
+    def _score(self, piece: Piece, chunk: Chunk) -> _Scored:
+        """Return the rows that a piece becomes."""
         features = tables.typed(piece.rows, self._features)
         hits = tables.flags(features, self._features)
         unfit = tables.unfit(features, self._features)
@@ -164,7 +165,7 @@ class Shard:
         ids = self._ids[piece.stream.number].take(piece.first, piece.rows.num_rows)
         keys = piece.rows.column(self._plan.key) if self._plan.key else None
         log, output = self._maker.rows(ids, chunk.time_us, features, keys, answers, flags)
-        return _Scored(chunk, log, output), answers.null_count
+        return _Scored(chunk, log, output, answers.null_count)
 
     def _scores(
         self, features: pa.RecordBatch, unfit: npt.NDArray[np.bool_]
@@ -205,7 +206,14 @@ class Shard:
     def _write(self, item: _Scored | _Commit) -> None:
         if isinstance(item, _Scored):
             item.chunk.add(item.log, item.output)
+            self._rows += item.log.num_rows
+            self._failed += item.failed
             return
         item.chunk.commit()
-        self.progress.done += item.rows
-        self.progress.failed += item.failed
+        self._progress.written += self._rows
+        self._progress.failed += self._failed
+        self._rows = self._failed = 0
+
+
+def _result(item: Future[_Scored] | _Commit) -> _Scored | _Commit:
+    return item if isinstance(item, _Commit) else item.result()

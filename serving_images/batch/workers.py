@@ -55,7 +55,7 @@ def supervise(run: str, shards: int, arguments: Sequence[str], every: float) -> 
 
 
 def _sum(total: Progress, workers: Sequence["_Worker"]) -> None:
-    for name in ("total", "done", "failed", "resumed"):
+    for name in ("total", "written", "failed", "resumed"):
         setattr(total, name, sum(getattr(worker.progress, name) for worker in workers))
 
 
