@@ -9,10 +9,11 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts import start_images
@@ -125,6 +126,21 @@ def build(builder: Builder, image: str, base: dict[str, str]) -> str:
     )
 
 
+def record(path: Path, digests: Mapping[str, str]) -> None:
+    """Write digests into the group `images` of an environment file, and leave all else as it is.
+
+    Raises:
+        ImageError: the file names no digest of one of them.
+    """
+    text = path.read_text(encoding="utf-8")
+    for image, digest in digests.items():
+        text, found = re.subn(rf"(?m)^(  {image}: )sha256:[0-9a-f]{{64}}", rf"\g<1>{digest}", text)
+        if found != 1:
+            raise ImageError(f"{path} has no line '  {image}: sha256:...' below images")
+    path.write_text(text, encoding="utf-8")
+    print(f"Written: {path}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, start, push and report."""
     parser = argparse.ArgumentParser(prog="python -m scripts.images", description=__doc__)
@@ -134,6 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base-image", help="image with the same Python and no installer, to run on")
     parser.add_argument("--push", metavar="PREFIX", help="push to PREFIX/<image>, and report those digests")
     parser.add_argument("--tag", default="latest", help="tag to push")
+    parser.add_argument(
+        "--record", metavar="FILE", type=Path, help="environment file to write the digests to"
+    )
     parser.add_argument("--no-start", action="store_true", help="build only")
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.images) - set(IMAGES)):
@@ -146,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = {}
         for image in options.images or IMAGES:
             report[image] = _one(builder, image, base, options)
+        if options.record:
+            record(options.record, {image: str(said["digest"]) for image, said in report.items()})
     except ImageError as error:
         print(error, file=sys.stderr)
         return 2

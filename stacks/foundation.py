@@ -8,7 +8,7 @@ from modules.artifact_store import ArtifactStore
 from modules.audit import AuditLogBucket, AuditTrail
 from modules.binary_authorization import ImagePolicy
 from modules.federation import Federation
-from modules.image_registry import ImageRegistry
+from modules.image_registry import ImagePublisher, ImageRegistry
 from modules.keys import Keys
 from modules.network import Network
 from modules.project_access import ProjectAccess
@@ -90,7 +90,9 @@ class FoundationStack(BaseStack):
                 "artifactregistry", "bigquery", "cloudkms", "compute", "container", "pubsub", "storage"
             ),
         )
-        ImageRegistry(self, "images", names=names, labels=shared, depends_on=keys.use.of("artifacts"))
+        images = ImageRegistry(
+            self, "images", names=names, labels=shared, depends_on=keys.use.of("artifacts")
+        )
         ArtifactStore(
             self,
             "artifacts",
@@ -108,7 +110,7 @@ class FoundationStack(BaseStack):
         )
         AuditTrail(self, "audit", names=names, project=names.project, depends_on=[logs.bucket])
         ImagePolicy(self, "image-policy", names=names, depends_on=services.of("binaryauthorization"))
-        Federation(
+        federation = Federation(
             self,
             "ci",
             names=names,
@@ -116,6 +118,7 @@ class FoundationStack(BaseStack):
             deploy_ref=environment.ci.deploy_ref,
             depends_on=services.of("iam", "iamcredentials", "sts"),
         )
+        ImagePublisher(self, "image-publisher", names=names, registry=images, depends_on=[federation.pool])
         self._people()
 
     def _people(self) -> None:

@@ -1,6 +1,7 @@
 """The images' Dockerfiles and lock files; `make images` builds them, where a builder is."""
 
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -11,7 +12,7 @@ import pytest
 
 from modules.bindings import install
 from scripts.builders import Build, Buildah, Docker, ImageError, find
-from scripts.images import IMAGES, PYTHON, dockerfile, lock
+from scripts.images import IMAGES, PYTHON, dockerfile, lock, record
 
 ROOT = Path(__file__).parents[1]
 EACH = pytest.mark.parametrize("image", IMAGES)
@@ -173,6 +174,17 @@ def test_containers_run_as_pods_run_them() -> None:
     assert {"--read-only", "--cap-drop=ALL", "--user=65532:65532", "--volume=/here:/there"} <= set(words)
     assert words[-4:] == ["--entrypoint=python3", "image", "-V"][-4:] or words[-2:] == ["image", "-V"]
     assert container.remove[:3] == ["docker", "rm", "--force"]
+
+
+def test_digests_are_written_to_the_environment_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "dev.yaml"
+    shutil.copy(ROOT / "environments" / "dev.yaml", path)
+    before = path.read_text().splitlines()
+    record(path, {"rest": "sha256:" + "a" * 64, "monitor": "sha256:" + "b" * 64})
+    changed = [new for old, new in zip(before, path.read_text().splitlines(), strict=True) if old != new]
+    assert changed == ["  rest: sha256:" + "a" * 64, "  monitor: sha256:" + "b" * 64]
+    with pytest.raises(ImageError, match="has no line '  nginx: sha256"):
+        record(path, {"nginx": "sha256:" + "a" * 64})
 
 
 def test_the_context_holds_code_and_nothing_else() -> None:

@@ -20,6 +20,8 @@ LABEL = 63
 LOG_WRITER = "log-writer"
 # Custom role by which people fill the table that a batch model scores.
 INPUT_WRITER = "input-writer"
+# Purpose of the identity by which workflows push images.
+IMAGE_PUBLISHER = "image-publisher"
 # ConfigMap in each team's namespace by which the monitor job knows what to watch.
 MONITORING_CONFIG = "modelyard-monitoring"
 

@@ -11,9 +11,14 @@ from cdktf_cdktf_provider_google.artifact_registry_repository import (
     ArtifactRegistryRepositoryDockerConfig,
     ArtifactRegistryRepositoryVulnerabilityScanningConfig,
 )
+from cdktf_cdktf_provider_google.artifact_registry_repository_iam_member import (
+    ArtifactRegistryRepositoryIamMember,
+)
+from cdktf_cdktf_provider_google.service_account import ServiceAccount
+from cdktf_cdktf_provider_google.service_account_iam_member import ServiceAccountIamMember
 from constructs import Construct
 
-from modelyard.naming import Names
+from modelyard.naming import IMAGE_PUBLISHER, Names
 
 UNTAGGED_AGE = f"{90 * 86400}s"
 KEPT_VERSIONS = 20
@@ -89,4 +94,70 @@ class ImageRegistry(Construct):
             ),
             lifecycle={"prevent_destroy": True},
             depends_on=list(depends_on),
+        )
+
+
+class ImagePublisher(Construct):
+    """The identity by which workflows push images, and do nothing else; it has no key.
+
+    It belongs to the GitHub environment `<environment>-images`, on the deploying branch alone.
+
+    Example:
+        ```python
+        from cdktf import App, TerraformStack
+        from cdktf_cdktf_provider_google.provider import GoogleProvider
+        from modelyard.naming import Names
+        from modules.image_registry import ImagePublisher, ImageRegistry
+
+        stack = TerraformStack(App(), "example")
+        GoogleProvider(stack, "google", project="example-dev")
+        names = Names("dev", "example-dev", "123456789", "europe-west1", "EU", "example")
+        registry = ImageRegistry(stack, "images", names=names, labels={"team": "platform"})
+        ImagePublisher(stack, "publisher", names=names, registry=registry)
+        ```
+
+    Args:
+        scope: parent.
+        construct_id: id in the parent.
+        names: names of the environment.
+        registry: what it may write to.
+        depends_on: what must be there before: the IAM API, and the pool of the workflows.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        names: Names,
+        registry: ImageRegistry,
+        depends_on: Sequence[ITerraformDependable] = (),
+    ) -> None:
+        super().__init__(scope, construct_id)
+        email = names.service_account(IMAGE_PUBLISHER)
+        account = ServiceAccount(
+            self,
+            "account",
+            project=names.project,
+            account_id=names.service_account_id(IMAGE_PUBLISHER),
+            display_name=IMAGE_PUBLISHER,
+            description="Pushes serving images; used by workflows on the deploying branch, never by key.",
+            depends_on=list(depends_on),
+        )
+        ServiceAccountIamMember(
+            self,
+            "users",
+            service_account_id=account.name,
+            role="roles/iam.workloadIdentityUser",
+            member=names.ci_members("deploys", f"{names.environment}-images"),
+        )
+        ArtifactRegistryRepositoryIamMember(
+            self,
+            "writes",
+            project=names.project,
+            location=names.region,
+            repository=registry.repository.name,
+            role="roles/artifactregistry.writer",
+            member=f"serviceAccount:{email}",
+            depends_on=[account],
         )

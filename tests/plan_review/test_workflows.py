@@ -21,7 +21,7 @@ def github(root: Path, name: str) -> Workflow:
     return found
 
 
-@pytest.fixture(params=["plan", "apply"])
+@pytest.fixture(params=["plan", "apply", "images"])
 def workflow(request: pytest.FixtureRequest, root: Path) -> Workflow:
     return github(root, request.param)
 

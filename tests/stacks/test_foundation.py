@@ -158,3 +158,18 @@ def test_no_key_no_basic_role_nobody_from_outside(documents: Documents) -> None:
             for resource in of_one_type.values():
                 assert resource.get("role") not in {"roles/owner", "roles/editor", "roles/viewer"}
                 assert resource.get("member") not in {"allUsers", "allAuthenticatedUsers"}
+
+
+def test_images_are_pushed_by_one_identity_that_can_do_nothing_else(documents: Documents) -> None:
+    document = documents["dev-foundation"]
+    email = "serviceAccount:modelyard-image-publisher@example-dev.iam.gserviceaccount.com"
+    granted = [
+        (type_, grant["role"])
+        for type_ in document["resource"]
+        if type_.endswith("_iam_member")
+        for grant in of_type(document, type_).values()
+        if grant.get("member") == email
+    ]
+    assert granted == [("google_artifact_registry_repository_iam_member", "roles/artifactregistry.writer")]
+    users = of_type(document, "google_service_account_iam_member")["image-publisher/users"]
+    assert users["member"].endswith("/attribute.deploys/dev-images")
