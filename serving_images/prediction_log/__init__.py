@@ -41,9 +41,13 @@ This module and what a server needs of it import neither pyarrow nor a client of
 the shipper do.
 """
 
-from modelyard.prediction_id import PredictionIds
-from serving_images.prediction_log.entry import Entry, LogSchema, decode, encode
-from serving_images.prediction_log.log import LogCounts, LogInUseError, Outcome, Policy, PredictionLog
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelyard.prediction_id import PredictionIds
+    from serving_images.prediction_log.entry import Entry, LogSchema, decode, encode
+    from serving_images.prediction_log.log import LogCounts, LogInUseError, Outcome, Policy, PredictionLog
 
 __all__ = [
     "Entry",
@@ -57,3 +61,15 @@ __all__ = [
     "decode",
     "encode",
 ]
+
+_MODULES = {
+    "PredictionIds": "modelyard.prediction_id",
+    **dict.fromkeys(("Entry", "LogSchema", "decode", "encode"), f"{__name__}.entry"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: the shipper, which has this package too, does without the server's part."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(_MODULES.get(name, f"{__name__}.log")), name)

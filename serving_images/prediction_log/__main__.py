@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 from serving_images.prediction_log import folder as folders
@@ -18,6 +19,15 @@ from serving_images.prediction_log.sinks import Sink, open_sink
 _POLL_SECONDS = 0.25
 _LINGER_SECONDS = 10.0  # for what is left when the server was killed
 _NICE = 10  # requests come first
+
+
+class _Without(MetaPathFinder):
+    """Hides libraries that pyarrow imports where they are installed: 60 MB, and of no use here."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Refuse them, and leave all others to the next finder."""
+        if name in ("numpy", "pandas"):
+            raise ModuleNotFoundError(f"the shipper does without {name}", name=name)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--until-stdin-ends", action="store_true", help="as the server starts it: go on until the server ends"
     )
     options = parser.parse_args(arguments)
+    sys.meta_path.insert(0, _Without())
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     folder: Path = options.folder
     if not folder.is_dir():

@@ -16,7 +16,7 @@ from serving_images.prediction_log import state as states
 from serving_images.prediction_log.entry import LogSchema
 from serving_images.prediction_log.folder import LogInUseError
 from serving_images.prediction_log.supervisor import Shipper
-from serving_images.prediction_log.writer import Done, Outcome, Stream, Writer
+from serving_images.prediction_log.writer import Done, Outcome, Queue, Stream, Writer
 
 __all__ = ["LogCounts", "LogInUseError", "Outcome", "Policy", "PredictionLog"]
 
@@ -73,6 +73,7 @@ class PredictionLog:
         roll_seconds: age at which a segment is closed, to be sent.
         ship: whether to start the shipper.
         bigquery_endpoint: `host:port` of another BigQuery, without TLS, for tests.
+        queue: where the writer takes entries from; by default what `append` is given.
 
     Raises:
         LogInUseError: another process has the folder.
@@ -87,10 +88,11 @@ class PredictionLog:
         max_bytes: int = 1 << 30,
         max_queued_bytes: int = 64 << 20,
         warehouse: Path | None = None,
-        segment_bytes: int = 8 << 20,
+        segment_bytes: int = 4 << 20,
         roll_seconds: float = 2.0,
         ship: bool = True,
         bigquery_endpoint: str | None = None,
+        queue: Queue | None = None,
     ) -> None:
         self._folder = folder
         self._lock = folders.lock(folder)
@@ -102,14 +104,16 @@ class PredictionLog:
         self._streams: dict[str, Stream] = {}
         self._before = {s.name: segments.rows_by_key(s.path) for s in folders.recover(folder)}
         self._base = states.read(folder)
-        self._writer = Writer(folder, max_bytes, segment_bytes, roll_seconds)
+        self.streams: list[Stream] = []
+        """By index, as they were added."""
+        self.writer = self._writer = Writer(folder, max_bytes, segment_bytes, roll_seconds, queue)
         self._put = self._writer.put
         for key, schema in schemas.items():
             self.add(key, schema)
         self._shipper = Shipper(folder, warehouse, bigquery_endpoint) if ship else None
 
-    def add(self, key: str, schema: LogSchema) -> None:
-        """Take entries of another key from now on; a key that is known keeps its schema."""
+    def add(self, key: str, schema: LogSchema, policy: Policy | None = None) -> None:
+        """Take entries of another key from now on; a key that is known keeps its schema and policy."""
         with self._accepting:
             if key in self._streams:
                 if self._streams[key].schema != schema:
@@ -117,10 +121,11 @@ class PredictionLog:
                 return
             if len(self._streams) >= segments.MAX_SCHEMAS:
                 raise ValueError("the log has as many keys as a segment can name; restart the process")
-            chosen = self._policy if isinstance(self._policy, Policy) else self._policy.get(key)
+            chosen = policy or (self._policy if isinstance(self._policy, Policy) else self._policy.get(key))
             failure = _FAILURE[chosen or Policy.KEEP_SERVING]
             stream = Stream(len(self._streams), key, schema, failure)
             self._writer.streams.append(stream)
+            self.streams.append(stream)
             self._streams[key] = stream
 
     def append(self, key: str, entry: bytes, rows: int, done: Done) -> None:
@@ -255,6 +260,12 @@ class PredictionLog:
         self._writer.close()
         if self._shipper:
             self._shipper.close(timeout)
+        os.close(self._lock)
+
+    def leave(self) -> None:
+        """Write what is queued, close the segment, and end; the shipper goes on by itself for a while."""
+        self._closed = True
+        self._writer.close()
         os.close(self._lock)
 
     async def aclose(self, timeout: float = 20.0) -> None:

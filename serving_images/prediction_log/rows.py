@@ -6,7 +6,6 @@ from itertools import chain, repeat
 from types import NoneType
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -126,7 +125,7 @@ def _spread(value: Any, count: int, kind: pa.DataType) -> pa.Array:
 def _flags(flags: Sequence[Sequence[str]] | None, count: int) -> pa.Array:
     if flags is not None and any(flags):
         return pa.array(flags, _FLAGS)
-    offsets = pa.array(np.zeros(count + 1, np.int32))
+    offsets = pa.repeat(pa.scalar(0, pa.int32()), count + 1)
     return pa.ListArray.from_arrays(offsets, pa.array([], pa.string()), type=_FLAGS)
 
 
@@ -171,8 +170,9 @@ def _rows(schema: LogSchema, entries: list[Entry], packed: bool) -> pa.Table:
     count, width = sum(counts), len(schema.features)
     columns: list[Any]
     if packed:
-        matrix = np.concatenate([_numbers(entry.features, len(entry.ids) * width) for entry in entries])
-        columns = list(matrix.reshape(-1, width).T)
+        matrix = pa.concat_arrays([_floats(entry.features, len(entry.ids) * width) for entry in entries])
+        rows = pa.FixedSizeListArray.from_arrays(matrix, width)
+        columns = [pc.list_element(rows, index) for index in range(width)]
     else:
         values = list(chain.from_iterable(entry.features for entry in entries))
         columns = [values[index::width] for index in range(width)]
@@ -187,7 +187,7 @@ def _rows(schema: LogSchema, entries: list[Entry], packed: bool) -> pa.Table:
         features[name], wrong = _column(column, kind)
         bad.append((name, wrong))
     if all(isinstance(entry.predictions, bytes) for entry in entries):
-        answers: Any = np.concatenate([_numbers(entry.predictions, len(entry.ids)) for entry in entries])
+        answers: Any = pa.concat_arrays([_floats(entry.predictions, len(entry.ids)) for entry in entries])
     else:
         answers = list(chain.from_iterable(_listed(entry) for entry in entries))
     predictions, wrong = _column(answers, schema.prediction)
@@ -222,36 +222,44 @@ def _each(entries: list[Entry], counts: list[int], value: Callable[[Entry], Any]
 
 def _listed(entry: Entry) -> list[Any]:
     if isinstance(entry.predictions, bytes):
-        listed: list[Any] = _numbers(entry.predictions, len(entry.ids)).tolist()
+        listed: list[Any] = _floats(entry.predictions, len(entry.ids)).to_pylist()
         return listed
     return entry.predictions
 
 
-def _numbers(data: Any, values: int) -> Any:
-    return np.frombuffer(data, "<f4" if _matrix_size(data, values) == 4 else "<f8").astype(np.float64)
+def _floats(data: Any, values: int) -> pa.Array:
+    kind = pa.float32() if _matrix_size(data, values) == 4 else pa.float64()
+    return pa.Array.from_buffers(kind, values, [None, pa.py_buffer(data)]).cast(pa.float64())
 
 
 def _column(values: Any, kind: str) -> tuple[pa.Array, list[int]]:
     """Return values as an array, NaN as null, and the places of those that do not fit."""
     target = _TYPES[kind]
     try:
-        if isinstance(values, np.ndarray):
+        if isinstance(values, pa.Array):
             return _from_floats(values, target), []
         if set(map(type, values)) <= _FAST[kind]:
-            array = pa.array(values, type=target, from_pandas=True)
+            array = pa.array(values, type=target)
+            if kind == "float64":
+                array = _without_nan(array)
             if kind != "timestamp" or _within_years(array):
                 return array, []
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         pass
     wrong = []
     fitting = []
-    for index, value in enumerate(values.tolist() if isinstance(values, np.ndarray) else values):
+    for index, value in enumerate(values.to_pylist() if isinstance(values, pa.Array) else values):
         try:
             fitting.append(_fitted(value, kind))
         except (TypeError, ValueError, OverflowError):
             fitting.append(None)
             wrong.append(index)
     return pa.array(fitting, type=target), wrong
+
+
+def _without_nan(array: pa.Array) -> pa.Array:
+    nan = pc.is_nan(array)
+    return pc.if_else(nan, pa.scalar(None, array.type), array) if pc.any(nan).as_py() else array
 
 
 def _within_years(array: pa.Array) -> bool:
@@ -262,7 +270,7 @@ def _within_years(array: pa.Array) -> bool:
 
 
 def _from_floats(values: Any, target: pa.DataType) -> pa.Array:
-    array = pa.array(values, from_pandas=True)
+    array = _without_nan(values)
     if pa.types.is_boolean(target):
         if not pc.all(pc.is_in(array, pa.array([0.0, 1.0, None]))).as_py():
             raise ValueError("a bool is 0 or 1")

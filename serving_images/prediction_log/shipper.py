@@ -5,6 +5,7 @@ acknowledged is written down before the segment is deleted: after a kill at any 
 Parquet has each row once.
 """
 
+import ctypes
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -24,11 +25,12 @@ from serving_images.prediction_log.sinks import RowsRefusedError, Sink, StoreAwa
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
 _LOGGER = logging.getLogger(__name__)
 UNKNOWN = "unknown"  # the key of lost rows of which nobody can say whose they were
 _DAMAGE = ""  # in the state: the segment's damage is counted
 _LONGEST_WAIT = 30.0  # seconds between attempts on a table whose store is away
-_CHUNK_ROWS = 4096  # decoded at once: bounds the memory
+_CHUNK_ROWS = 1024  # decoded at once: bounds the memory
 _REPORT_SECONDS = 30.0  # how often a lasting fault is logged
 
 
@@ -265,6 +267,8 @@ class Shipper:
     def _remove(self, file: SegmentFile) -> None:
         self._pending.pop(file.name, None)
         file.path.unlink(missing_ok=True)
+        if _trim:
+            _trim(0)  # the allocator would keep the largest segment's memory
 
     def _is_away(self, table: str, error: str) -> None:
         away = self._away.setdefault(table, _Away())

@@ -12,6 +12,8 @@ from pathlib import Path
 _LOGGER = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PATIENCE = (0.5, 30.0)  # seconds before it is started again: at first, and at most
+# One arena and the system's allocator give memory back.
+_THRIFT = {"MALLOC_ARENA_MAX": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 _STEADY = 60.0  # a shipper that lived so long had started well
 
 
@@ -42,7 +44,7 @@ class Shipper:
         self._process = subprocess.Popen(
             [*self._command, "--until-stdin-ends"],
             stdin=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": path},
+            env=_THRIFT | os.environ | {"PYTHONPATH": path},
             # Ctrl-C is for the server, also while the shipper is still starting.
             process_group=0,
         )

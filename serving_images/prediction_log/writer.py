@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any, Protocol
 
 from serving_images.prediction_log import folder as folders
 from serving_images.prediction_log import segment as segments
@@ -59,6 +60,22 @@ Done = Callable[[Outcome], object]
 Item = tuple[Stream, bytes, int, Done, asyncio.AbstractEventLoop | None]
 
 
+class Queue(Protocol):
+    """Where a writer takes items from."""
+
+    def put(self, item: None) -> None:
+        """End it."""
+        ...
+
+    def get(self, *, timeout: float | None) -> Item | None:
+        """Return the next item, None at the end; raise Empty after `timeout` seconds."""
+        ...
+
+    def get_nowait(self) -> Item | None:
+        """Return the next item that is there; raise Empty where none is."""
+        ...
+
+
 class NoRoomError(OSError):
     """The folder has reached its bound."""
 
@@ -91,7 +108,14 @@ class Writer:
         roll_seconds: a segment of this age is closed, so that it is sent, if no other waits to be sent.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, segment_bytes: int, roll_seconds: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        segment_bytes: int,
+        roll_seconds: float,
+        queue: Queue | None = None,
+    ) -> None:
         self.streams: list[Stream] = []
         self.retry_at = 0.0  # time.monotonic() before which nothing is tried; 0: all is well
         self.commits = 0  # groups that are durable
@@ -101,8 +125,8 @@ class Writer:
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
         self._roll_seconds = roll_seconds
-        self._queue: SimpleQueue[Item | None] = SimpleQueue()
-        self.put = self._queue.put
+        self._queue: Queue = queue or SimpleQueue()
+        self.put: Callable[[Any], None] = self._queue.put
         self._identity = os.urandom(8).hex()
         waiting = folders.segments(folder)
         self._sequence = waiting[-1].sequence if waiting else 0

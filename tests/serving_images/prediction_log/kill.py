@@ -95,7 +95,7 @@ class Server:
             raise RuntimeError(f"the server ended with {self._process.wait()} before it served")
         self.port = int(line)
 
-    def shipper(self, timeout: float = 20.0) -> int:
+    def shipper(self, timeout: float = 120.0) -> int:
         """Return the process id of its shipper, once it has started to ship."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

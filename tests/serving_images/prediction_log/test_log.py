@@ -310,7 +310,7 @@ def test_entries_after_the_end_are_not_lost_silently(logs: Logs) -> None:
 
 def test_server_imports_neither_arrow_nor_clients() -> None:
     program = (
-        "import sys, serving_images.prediction_log\n"
+        "import sys, serving_images.prediction_log.log\n"
         "print(*[name for name in sys.modules if name.startswith("
         "('pyarrow', 'numpy', 'google.api', 'google.cloud.', 'grpc', 'pydantic', 'duckdb'))])"
     )
