@@ -78,7 +78,7 @@ def test_guide_leads_to_a_valid_team_file(checkout: Path) -> None:
     assert (told[1], told[3]) == (published[1], published[3])
     assert float(told[2]) == pytest.approx(float(published[2]), rel=0.02)
     written = {path.name for path in (checkout / ".modelyard/registry/housing/sale-price/1").iterdir()}
-    told_files = set(re.findall(r"`((?:model|manifest|bom|signature)[^`]*)`", GUIDE))
+    told_files = set(re.findall(r"`((?:model|bom|signature)-\*[^`]*|manifest\.json)`", GUIDE))
     assert len(written) == len(told_files) == 5
     assert all(any(fnmatchcase(file, pattern) for pattern in told_files) for file in written)
 
