@@ -1,6 +1,7 @@
 """Monitors, declared once: each yields the alert's condition, the dashboard tile and the runbook."""
 
-from modelyard.monitors import drift, latency, overview, performance, quality, usage
+from modelyard.monitors import drift, latency, more, overview, performance, quality, usage
+from modelyard.monitors import values as built_in
 from modelyard.monitors.alert import (
     Alert,
     Family,
@@ -11,6 +12,7 @@ from modelyard.monitors.alert import (
     Tile,
 )
 from modelyard.monitors.monitor import Monitor, Subject
+from modelyard.monitors.values import Value
 from modelyard.naming import ModelNames
 from modelyard.spec.team import DeployedModel, DeployedTeam
 
@@ -20,7 +22,9 @@ MONITORS: tuple[Monitor, ...] = (
     *quality.MONITORS,
     *drift.MONITORS,
     *performance.MONITORS,
+    *more.MONITORS,
 )
+VALUES: tuple[Value, ...] = (*built_in.VALUES, *more.VALUES)
 
 
 def watching(team: DeployedTeam, model: DeployedModel, names: ModelNames) -> tuple[Monitor, ...]:
@@ -48,6 +52,7 @@ def tiles_of(team: DeployedTeam, model: DeployedModel, names: ModelNames) -> tup
 
 __all__ = [
     "MONITORS",
+    "VALUES",
     "Alert",
     "Family",
     "LogCondition",

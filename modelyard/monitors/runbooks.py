@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from modelyard.monitors import MONITORS, platform, promql
+from modelyard.monitors import MONITORS, VALUES, platform, promql
 from modelyard.monitors.alert import LogCondition, PromqlCondition, Runbook
 from modelyard.monitors.monitor import Monitor, Subject
-from modelyard.monitors.values import VALUES
 from modelyard.naming import Names
 from modelyard.spec.team import Batch, Monitors
 

@@ -10,12 +10,13 @@ from typing import Protocol
 from modelyard.incidents import SeriesKey
 from modelyard.incidents import run as incidents
 from modelyard.incidents.run import Outcome
+from modelyard.monitors import VALUES
 from modelyard.monitors.measuring import Measurement, Watched, measure
 from modelyard.monitors.measuring.hours import Cost, Reader
 from modelyard.monitors.measuring.run import FamilyRun, keep
 from modelyard.monitors.measuring.sql import table
 from modelyard.monitors.measuring.windows import floor
-from modelyard.monitors.values import VALUES, VOLUME_RATIO
+from modelyard.monitors.values import VOLUME_RATIO
 from modelyard.tables import MONITOR_RUNS
 from modelyard.warehouse import Warehouse
 from serving_images.monitor import fleet

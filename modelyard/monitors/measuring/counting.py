@@ -10,6 +10,7 @@ import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
+from modelyard.monitors import more
 from modelyard.monitors.measuring import sql
 from modelyard.spec.manifest import (
     Baseline,
@@ -322,6 +323,7 @@ def statements(
         if number == 0:
             figures += of_rows(manifest, prepared)
             figures += of_prediction(manifest, prepared.names)
+            figures += more.figures(manifest, prepared)
         for feature in features:
             figures += of_feature(manifest, feature, prepared, restricted)
         found.append((statement(log, prepared, [figure.sql for figure in figures], once=once), figures))

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
-
 from modelyard.monitors.measuring import counting, sql
 from modelyard.monitors.measuring.counting import ROWS, Figure
 from modelyard.monitors.measuring.watched import HOUR, Manifests, Watched
@@ -64,6 +62,8 @@ class Reader:
 
     def append(self, table: Table, ref: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Add rows to a shared table, once per `name`."""
+        import pyarrow as pa  # slow to import, and not needed where monitors are only declared
+
         if rows:
             columns = {key: [row.get(key) for row in rows] for key in rows[0]}
             schema = arrow_schema(table)

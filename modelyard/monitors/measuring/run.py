@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from modelyard.monitors import values
+from modelyard.monitors import more, values
 from modelyard.monitors.alert import Family
 from modelyard.monitors.measuring import (
     batches,
@@ -323,7 +323,8 @@ def _measure_windows(context: Context, step: Step) -> list[WindowValue]:
     return [
         WindowValue(span, measured, span[1] == newest)
         for span in context.due(step, counted)
-        for measured in step.of_window(context.window(span))
+        for of_window in (step.of_window, *more.measures(step.family, step.on_labels))
+        for measured in of_window(context.window(span))
     ]
 
 

@@ -20,6 +20,7 @@ from modelyard.spec.base import Pattern, Severity
 from tests.modelyard.sample import NAMES, deployed, environment, manifest
 
 COMMON = {
+    "quality-infinite",
     *("usage-drop", "usage-rise", "usage-silence"),
     *("quality-invalid", "quality-schema", "quality-stuck", "quality-duplicates"),
     *(

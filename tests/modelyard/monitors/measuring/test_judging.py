@@ -1,5 +1,6 @@
 """When values stand out: faults do, and nights, weekends, holidays, calendars and small samples do not."""
 
+import math
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -154,6 +155,11 @@ def test_one_wild_value_is_no_news_and_moves_no_mean(tmp_path: Path) -> None:
         if v.measured.metric.metric == "psi" and v.measured.feature == "distance"
     ]
     assert words is not None and "mean 50 -> 5" in words
+
+
+def test_infinite_predictions_are_news(tmp_path: Path) -> None:
+    found = one_day(world(tmp_path), prediction=lambda value: math.inf if value > 80 else value)
+    assert out(found, "infinite_share")
 
 
 def test_repeated_inputs_are_news_where_they_are_not_usual(tmp_path: Path) -> None:
