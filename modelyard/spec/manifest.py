@@ -296,8 +296,8 @@ class NumericBaseline(Spec):
     """Population stability index that 99 in 100 days of training stay below, against training as a whole: how
     far a day without a fault may be. Absent where training's rows have no time."""
     daily_missing: Fraction | None = None
-    """Share of missing values that 99 in 100 days of training stay below. Absent where training's rows have no
-    time."""
+    """Share of missing values that 99 in 100 days of training stay below. Absent where training's rows have
+    no time."""
 
     @model_validator(mode="after")
     def _binned(self) -> "NumericBaseline":
@@ -328,8 +328,8 @@ class CategoricalBaseline(Spec):
     """Population stability index that 99 in 100 days of training stay below, against training as a whole: how
     far a day without a fault may be. Absent where training's rows have no time."""
     daily_missing: Fraction | None = None
-    """Share of missing values that 99 in 100 days of training stay below. Absent where training's rows have no
-    time."""
+    """Share of missing values that 99 in 100 days of training stay below. Absent where training's rows have
+    no time."""
 
 
 Baseline = Annotated[NumericBaseline | CategoricalBaseline, Field(discriminator="kind")]
