@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from evidently import Report  # type: ignore[import-not-found]
-from evidently.presets import DataDriftPreset  # type: ignore[import-not-found]
+from evidently import Report
+from evidently.presets import DataDriftPreset
 
 DAY = pd.Timedelta("1D")
 # The test on the share of drifted columns, Evidently's verdict on the whole.

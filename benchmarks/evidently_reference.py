@@ -66,7 +66,9 @@ def drift(reference_path: str, current_path: str) -> dict[str, Any]:
     """Return the distances of all columns of two files, and the time they took."""
     reference, current = pd.read_parquet(reference_path), pd.read_parquet(current_path)
     texts = [name for name in reference if reference[name].dtype == object]
-    methods = {name: CATEGORICAL if name in texts else NUMERIC for name in reference}
+    methods: dict[str, tuple[str, ...]] = {
+        name: CATEGORICAL if name in texts else NUMERIC for name in reference
+    }
     started = time.perf_counter()
     found = measured(reference, current, methods)
     one_by_one = time.perf_counter() - started

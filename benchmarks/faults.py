@@ -1,6 +1,6 @@
 """Faults, injected into real traffic: what happens to the requests of a span, and what should be told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -162,7 +162,7 @@ def _steady(subject: Subject) -> list[str]:
 
 def _set(rows: pd.DataFrame, name: str, values: object) -> pd.DataFrame:
     """Return `rows` with a column replaced; whole numbers stay whole, as their column in the log does."""
-    column = pd.Series(values, index=rows.index)  # type: ignore[call-overload]
+    column = pd.Series(values, index=rows.index)
     if pd.api.types.is_integer_dtype(rows[name].dtype) and column.notna().all():
         column = column.round().astype("int64")
     elif pd.api.types.is_integer_dtype(rows[name].dtype):
@@ -222,7 +222,7 @@ def _shift(subject: Subject, name: str, size: float) -> Change:
     return lambda _, rows, __: _set(rows, name, rows[name] + step)
 
 
-def _feed(names: list[str]) -> Change:
+def _feed(names: Sequence[str]) -> Change:
     return lambda _, rows, __: rows.assign(**dict.fromkeys(names, np.nan))
 
 

@@ -29,7 +29,7 @@ from modelyard.monitors.measuring.hours import EXTREMES, Figures
 from modelyard.monitors.measuring.measured import Past, Window
 from modelyard.monitors.measuring.watched import HOUR, Watched
 from modelyard.spec.base import Pattern
-from modelyard.spec.manifest import FORMAT, Manifest, Prediction, Signature, Task, digest_of
+from modelyard.spec.manifest import FORMAT, FeatureType, Manifest, Prediction, Signature, Task, digest_of
 from modelyard.spec.team import Label, Monitors
 from modelyard.warehouse.dialect import for_duckdb
 from modelyard.warehouse.parameters import typed
@@ -92,7 +92,7 @@ def _arrival_delay(table: pd.DataFrame) -> Subject:
         "flight-ops",
         "arrival-delay",
         Task.REGRESSION,
-        Prediction(name="predicted_arrival_delay", type="float64", unit="min"),
+        Prediction(name="predicted_arrival_delay", type=FeatureType.FLOAT64, unit="min"),
         rows.assign(time=rows["departed"], labelled=rows["departed"] + flown, label=rows["arr_delay"]),
         about,
         fit,
@@ -115,7 +115,7 @@ def _late_departure(table: pd.DataFrame) -> Subject:
         "fleet-care",
         "late-departure",
         Task.CLASSIFICATION,
-        Prediction(name="late_probability", type="float64", classes=("on_time", "late")),
+        Prediction(name="late_probability", type=FeatureType.FLOAT64, classes=("on_time", "late")),
         rows.assign(time=rows["scheduled"] - pd.Timedelta("2h"), labelled=known, label=late),
         train_late_departure.FEATURES,
         fit,

@@ -71,7 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
             names = sorted(name for name in bucket if name.startswith(query.get("prefix", "")))
             return self._answer(200, {"items": [_resource(found[1], name, *bucket[name]) for name in names]})
         found = re.fullmatch(r"/(?:download/)?storage/v1/b/([^/]+)/o/([^/]+)", url.path)
-        held = found and self.server.buckets.get(found[1], {}).get(unquote(found[2]))
+        bucket = self.server.buckets.get(found[1]) if found else None
+        held = bucket.get(unquote(found[2])) if found and bucket else None
         if not found or not held or int(query.get("generation", held[0])) != held[0]:
             return self._answer(404, {"error": {"message": f"No such object: {url.path}"}})
         if query.get("alt") == "media":
