@@ -8,6 +8,7 @@ server was killed.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -99,9 +100,9 @@ class Server:
         """Return the process id of its shipper, once it has started to ship."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            for child in children(self.pid):
-                if held_by(self.folder / "shipper.lock") == child:
-                    return child
+            holder = held_by(self.folder / "shipper.lock")
+            if holder in descendants(self.pid):
+                return holder
             time.sleep(0.005)
         raise RuntimeError("the server has no shipper")
 
@@ -152,6 +153,14 @@ class RestServer(Server):
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+def descendants(pid: int) -> list[int]:
+    """Return what a process has started, and what that has: its log may be written by another process."""
+    found = [pid]
+    for one in found:  # it grows while it is walked
+        found += children(one)
+    return found[1:]
 
 
 def children(pid: int) -> list[int]:
@@ -261,26 +270,31 @@ def compare(load: Load, warehouse: Path) -> Finding:
 def run(
     folder: Path, rounds: int, seed: int, longest: float = 0.6, kind: type[Server] = Server
 ) -> tuple[Finding, Counter[str]]:
-    """Kill in each round the server, the shipper, or both; return what was found, and how often each."""
+    """Kill in each round the server, the shipper, both or all; return what was found, and how often each."""
     chance = random.Random(seed)
     log, warehouse = folder / "log", folder / "warehouse"
     options = ["--warehouse", str(warehouse), "--segment-bytes", "65536", "--roll-seconds", "0.05"]
     load = Load()
     killed: Counter[str] = Counter()
     for _ in range(rounds):
-        victim = chance.choice(["server", "server", "shipper", "both"])
+        victim = chance.choice(["server", "server", "shipper", "both", "all"])
         until = threading.Event()
         with kind(log, *options) as server:
             threads = load.run(server, connections=4, until=until)
-            shipper = server.shipper() if victim != "server" or chance.random() < 0.7 else None
+            needed = victim in ("shipper", "both") or chance.random() < 0.7
+            shipper = server.shipper() if needed else None
             time.sleep(chance.uniform(0, longest))
-            if victim != "server" and shipper:
+            if victim in ("shipper", "both") and shipper:
                 os.kill(shipper, signal.SIGKILL)
             if victim == "shipper":
                 time.sleep(chance.uniform(0, longest))
             if victim != "both":
                 time.sleep(chance.uniform(0, 0.02))
-            server.kill()
+            others = descendants(server.pid) if victim == "all" else []
+            server.kill()  # first, so that nobody is told what happened to the others
+            for other in others:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(other, signal.SIGKILL)
             killed[victim] += 1
             for thread in threads:
                 thread.join()
