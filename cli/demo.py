@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cli import demo_models
+from cli.demo_models import ModelsError, Training, World
 from modelyard.spec.load import load_environment, load_team, team_names
 from modelyard.toolchain import cdktf_command, find_terraform, tool_environment
 from plan_review.standin import NOTICE
@@ -60,8 +62,10 @@ class Demo:
     def run(self) -> None:
         """Show validation, synthesis, deployment, an empty second plan, and the diff of one changed file.
 
+        Then the models: trained, published, pinned, served, asked about real flights, traced and watched.
+
         Raises:
-            DemoError: a step failed.
+            DemoError, ModelsError: a step failed.
             ToolError: a tool is missing.
             SpecError: an input is wrong.
         """
@@ -72,6 +76,14 @@ class Demo:
         started = time.monotonic()
         self._prepare()
         self._validate()
+        models = World(self.root, self.workspace, self.folder, ENVIRONMENT, self._step, self._print)
+        with Training(models) as training:
+            self._infrastructure()
+            demo_models.run(models, training, self._record)
+        self._print(f"\n[bold green]Done[/] in {time.monotonic() - started:.0f} s. {NOTICE}")
+        self._print(f"State, plans, tables and logs are in {self._shown}/.")
+
+    def _infrastructure(self) -> None:
         with running() as provider:
             environment = tool_environment(self.root) | dict(provider)
             environment |= {
@@ -82,11 +94,8 @@ class Demo:
             }
             self._synthesize(environment)
             self._deploy(environment)
-            self._record()
             self._plan_again(environment)
             self._change(environment)
-        self._print(f"\n[bold green]Done[/] in {time.monotonic() - started:.0f} s. {NOTICE}")
-        self._print(f"State, plans and logs are in {self._shown}/.")
 
     @property
     def _shown(self) -> Path:
@@ -155,7 +164,7 @@ class Demo:
                 commit=self._commit(),
                 folder=self.warehouse,
             )
-        self._print(f"    {escape(told)}")
+        self._print(f"    {escape(told.replace(str(self.folder), str(self._shown)))}")
 
     def _commit(self) -> str:
         git = ["git", "-C", str(self.root), "rev-parse", "HEAD"]
@@ -275,7 +284,7 @@ def run(root: Path) -> int:
     console = Console()
     try:
         Demo(root, console).run()
-    except DemoError as error:
+    except (DemoError, ModelsError) as error:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         return 1
     return 0

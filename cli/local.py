@@ -120,18 +120,24 @@ def _check_files(manifest: Manifest, registry: Path) -> None:
             )
 
 
+def write(choice: Choice, folders: Folders, into: Path) -> None:
+    """Write a `model.json` for each version into a folder, as the ConfigMaps of a cluster hold them."""
+    into.mkdir(parents=True, exist_ok=True)
+    for chosen in choice.versions:
+        config = container_config(
+            chosen.model,
+            chosen.manifest,
+            choice.names.team(choice.team.team).model(chosen.model.name),
+            canary=chosen.canary,
+            local=Local(str(folders.registry), str(folders.warehouse)),
+        )
+        name = f"{choice.team.team}-{chosen.model.name}-{chosen.manifest.version}.json"
+        (into / name).write_text(rendered(config), encoding="utf-8")
+
+
 @contextmanager
 def settings(choice: Choice, folders: Folders) -> Iterator[Path]:
-    """Write a `model.json` for each version into a folder, as the ConfigMaps of a cluster hold them."""
+    """Yield a folder with the settings of all versions, which is removed afterwards."""
     with TemporaryDirectory(prefix="modelyard-settings-") as folder:
-        for chosen in choice.versions:
-            config = container_config(
-                chosen.model,
-                chosen.manifest,
-                choice.names.team(choice.team.team).model(chosen.model.name),
-                canary=chosen.canary,
-                local=Local(str(folders.registry), str(folders.warehouse)),
-            )
-            path = Path(folder) / f"{chosen.model.name}-{chosen.manifest.version}.json"
-            path.write_text(rendered(config), encoding="utf-8")
+        write(choice, folders, Path(folder))
         yield Path(folder)

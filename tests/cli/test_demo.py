@@ -14,7 +14,7 @@ from modelyard.warehouse import local, reference
 from tests.stacks.fleet import ROOT
 
 
-def test_the_demo_deploys_everything_and_shows_the_diff_of_one_file(tmp_path: Path) -> None:
+def test_the_demo_shows_what_a_newcomer_is_told(tmp_path: Path) -> None:
     output = StringIO()
     Demo(ROOT, Console(file=output, width=200), tmp_path / "demo").run()
 
@@ -24,6 +24,11 @@ def test_the_demo_deploys_everything_and_shows_the_diff_of_one_file(tmp_path: Pa
     assert "google_monitoring_alert_policy" in shown
     assert "Plan: 0 to add, 3 to change, 0 to destroy." in shown
     assert "Google was not asked" in shown
+    assert "5,000 answered, 5,000 in the log, none lost" in shown
+    assert "7 of 7 digests and signatures verified" in shown
+    assert "values measured, no alert open" in shown
+    assert "feature recent_loss is broken" in shown
+    assert "flight-ops@example.com" in shown
 
     ref = reference(Names.of(load_environment(ROOT, "local")), DEPLOYMENTS)
     [row] = local(tmp_path / "demo" / "warehouse").query(f"SELECT * FROM `{ref}`").to_pylist()
