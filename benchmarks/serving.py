@@ -11,12 +11,11 @@ Written to `build/bench/serving.json` and printed:
   with onnxruntime.
 - `limit_ratio`: the same over a bare asyncio.Protocol with onnxruntime, which checks and logs nothing.
 - `logging_overhead_pct`: requests per second that the log costs, of this server without its log.
-- `cpu_us_per_request`: processor time of the server, with its log's writer; the shipper's is in `detail`.
+- `cpu_us_per_request`: processor time of the server; that of the log's processes is in `detail`.
 - `start_seconds`: from the start of the process to the first `/readyz` that is 200.
-- `pss_mb`: memory of the server and the shipper together after the load, shared pages counted by share.
+- `pss_mb`: memory of the server and the log's processes together after the load, shared pages by share.
 
-The shipper sends rows to local Parquet meanwhile, on wrk's core: it is a process of its own, and in a pod has
-what the server leaves.
+The log's processes, which make rows durable and send them to local Parquet, share wrk's core.
 """
 
 import argparse
@@ -132,25 +131,25 @@ class Subject:
 
     def signal(self, number: int) -> None:
         """Send a signal to all its processes."""
-        if self.process:
+        for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
+                os.kill(pid, number)
 
     def processes(self) -> list[int]:
-        """Return the ids of its processes; the first is the server's own."""
-        assert self.process
-        found = []
+        """Return the ids of its processes, its own first, then those that it has started."""
+        parents: dict[int, int] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
-                fields = stat.read_text().rsplit(")", 1)[1].split()
-                if int(fields[2]) == self.process.pid and fields[0] != "Z":
-                    found.append(int(stat.parent.name))
-        return sorted(found, key=lambda pid: (pid != self.process.pid, pid))  # type: ignore[union-attr]
+                parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        found = [self.process.pid] if self.process else []
+        for pid in found:  # it grows while it is walked
+            found += [child for child, parent in parents.items() if parent == pid]
+        return found
 
     def stop(self) -> None:
         """End it and all that it started."""
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped, it starts nothing again
+            self.signal(number)
         if self.process:
             self.process.wait()
 
@@ -281,6 +280,8 @@ def measure(subject: Subject, seconds: int, cores: tuple[int, int]) -> dict[str,
         f"wrk.method = 'POST'\nwrk.body = [==[{body}]==]\nwrk.headers['Content-Type'] = 'application/json'\n"
     )
     pids = subject.processes()
+    for pid in filter(_is_of_log, pids):
+        os.sched_setaffinity(pid, {cores[1]})
     before = {pid: _cpu_seconds(pid) for pid in pids}
     out = subprocess.run(
         [
@@ -295,13 +296,13 @@ def measure(subject: Subject, seconds: int, cores: tuple[int, int]) -> dict[str,
     if "Non-2xx" in out or "Socket errors" in out:
         raise SystemExit(f"{subject.name} did not answer all requests:\n{out}")
     requests = int(_found(r"(\d+) requests in", out))
-    shipper = sum(cpu for pid, cpu in used.items() if _is_shipper(pid))
+    log = sum(cpu for pid, cpu in used.items() if _is_of_log(pid))
     return {
         "rps": float(_found(r"Requests/sec:\s+([\d.]+)", out)),
         "p50_ms": _milliseconds(_found(r"\n\s+50%\s+(\S+)", out)),
         "p99_ms": _milliseconds(_found(r"\n\s+99%\s+(\S+)", out)),
-        "cpu_us": (sum(used.values()) - shipper) / requests * 1e6,
-        "shipper_cpu_us": shipper / requests * 1e6,
+        "cpu_us": (sum(used.values()) - log) / requests * 1e6,
+        "log_cpu_us": log / requests * 1e6,
     }
 
 
@@ -370,7 +371,7 @@ def run(rounds: int, seconds: int) -> dict[str, Any]:
                 subject.rounds.append(result)
                 subject.signal(signal.SIGSTOP)
                 print(f"  round {number + 1}, {subject.name}: {result['rps']:,.0f} requests/s", flush=True)
-        split = [(_is_shipper(pid), pss_mb(pid)) for pid in ours.processes()]
+        split = [(_is_of_log(pid), pss_mb(pid)) for pid in ours.processes()]
     detail = {
         subject.name: {
             **{key: round(_median(subject, key), 2) for key in subject.rounds[0]},
@@ -380,8 +381,8 @@ def run(rounds: int, seconds: int) -> dict[str, Any]:
         }
         for subject in chosen
     }
-    detail[ours.name]["server_pss_mb"] = round(sum(size for is_shipper, size in split if not is_shipper), 1)
-    detail[ours.name]["shipper_pss_mb"] = round(sum(size for is_shipper, size in split if is_shipper), 1)
+    detail[ours.name]["server_pss_mb"] = round(sum(size for of_log, size in split if not of_log), 1)
+    detail[ours.name]["log_pss_mb"] = round(sum(size for of_log, size in split if of_log), 1)
     rps = {subject.name: _median(subject, "rps") for subject in chosen}
     mine = rps[ours.name]
     return {
@@ -441,9 +442,9 @@ def _cpu_seconds(pid: int) -> float:
     return 0.0
 
 
-def _is_shipper(pid: int) -> bool:
+def _is_of_log(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        return b"prediction_log\0ship" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"serving_images.prediction_log" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
 
 

@@ -235,7 +235,7 @@ def test_what_holds_answers_back_while_the_log_is_away(tmp_path: Path) -> None:
         assert {answer.status for answer in kept} == {200}
         assert {(answer.status, answer.headers["retry-after"]) for answer in stopped} == {(503, "1")}
         assert "log-unavailable" in stopped[0].json["type"]
-        assert server.series("modelyard_log_rows_total", state="dropped") == 3
+        wait(lambda: server.series("modelyard_log_rows_total", state="dropped") == 3)
         assert server.series("modelyard_predictions_total", version="2") == 0
         assert server.ask("GET", "/readyz").status == 200  # version 1 still answers
 
