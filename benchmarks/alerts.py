@@ -373,7 +373,7 @@ def figures(
         "kinds": _kinds(outcomes),
         "false_alarms": [
             f"{w.subject.name} {w.size:g}: {i.severity} {i.root}:{i.key}:{i.feature or ''} since "
-            "{i.since:%m-%d %H}"
+            f"{i.since:%m-%d %H}"
             for w, i in false
         ]
         + [f"{o.model} {o.size:g} {o.fault}: {t}" for o in spared for t in o.told],

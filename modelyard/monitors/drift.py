@@ -81,7 +81,7 @@ MONITORS = (
         series=lambda subject: _last(subject, STUCK),
         threshold=lambda subject: 0,
         value=STUCK,
-        rule=Rule(Stage.QUALITY, opens_after=1),
+        rule=Rule(Stage.QUALITY, far=math.inf),
         own_severity=Severity.ERROR,
         runbook=Runbook(
             meaning="A source that varies slowly, such as the weather, repeats one value. Within an hour "

@@ -106,7 +106,9 @@ def _stuck(
     if constant is None:
         return
     held = window.past.of(values.STUCK.metric, version, feature.name)
-    earlier = [stuck for end, stuck in sorted(held.items()) if end < window.span[1]]
+    # Not the last days: they may belong to the fault.
+    start, length = window.span[0], window.span[1] - window.span[0]
+    earlier = [stuck for end, stuck in sorted(held.items()) if end <= start - length]
     judged = not constant or (len(earlier) >= LEAST_PAST and not any(earlier[-RECENT:]))
     words = f"{feature.name} has one and the same value in all {rows} rows" if constant else None
     limit = 0.5 if judged else None

@@ -17,7 +17,7 @@ LEAST_ROWS = 30
 # Earlier windows that must have varied before a constant feature is news.
 LEAST_PAST = 3
 # A day must miss this much more than training's own days did.
-BEYOND_TRAINING = 1.25
+BEYOND_TRAINING = 1.6
 # Share of repeated inputs beyond the usual one.
 REPEATED = 0.1
 
