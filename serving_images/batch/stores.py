@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelyard.tables import Table
-from modelyard.warehouse import Warehouse
+from modelyard.warehouse import Warehouse, WarehouseError
 from serving_images.batch.plan import Plan
 from serving_images.batch.rows import RowMaker
 
@@ -210,13 +210,28 @@ class WarehouseStore:
 
     def failed(self, plan: Plan, streams: Sequence[int]) -> int:
         """Return how many rows are there without a prediction; ids of predictions tell the stream."""
-        started = datetime.fromtimestamp(plan.started_us / 1e6, UTC)
-        rows = self._warehouse.query(
-            f"SELECT COUNTIF(prediction IS NULL) AS failed FROM `{self._output[0]}` "
-            "WHERE time >= @started AND run = @run AND SUBSTR(prediction_id, 25, 4) IN UNNEST(@streams)",
-            {"started": started, "run": plan.run, "streams": [f"{number:04x}" for number in streams]},
+        from google.api_core.exceptions import GoogleAPICallError
+        from google.cloud.bigquery import ArrayQueryParameter, QueryJobConfig, ScalarQueryParameter
+
+        # By the client itself: the warehouse's dialect for two worlds is no part of the image.
+        config = QueryJobConfig(
+            query_parameters=[
+                ScalarQueryParameter(
+                    "started", "TIMESTAMP", datetime.fromtimestamp(plan.started_us / 1e6, UTC)
+                ),
+                ScalarQueryParameter("run", "STRING", plan.run),
+                ArrayQueryParameter("streams", "STRING", [f"{number:04x}" for number in streams]),
+            ]
         )
-        return int(rows.column("failed")[0].as_py())
+        sql = (
+            f"SELECT COUNTIF(prediction IS NULL) AS failed FROM `{self._output[0]}` "
+            "WHERE time >= @started AND run = @run AND SUBSTR(prediction_id, 25, 4) IN UNNEST(@streams)"
+        )
+        try:
+            rows = list(self._warehouse.client.query(sql, job_config=config).result())
+        except GoogleAPICallError as error:
+            raise WarehouseError(f"{self._output[0]} cannot be read: {error.message}") from error
+        return int(rows[0]["failed"])
 
     def begin(self, name: str) -> "WarehouseChunk":
         """Return a new chunk."""
