@@ -1,4 +1,4 @@
-"""Reads the threshold out of an alert's query: `(series > 250) and (guard)` compares with 250."""
+"""Reads the threshold out of an alert's query: `((series > 250) and (guard)) unless (silenced)` has 250."""
 
 import re
 from dataclasses import dataclass
@@ -36,11 +36,14 @@ class Condition:
 @lru_cache(maxsize=65_536)
 def parse(query: str) -> Condition | None:
     """Return the parts of `query`, or None where it compares with no number."""
-    main, guard = _split(_unwrapped(query.strip()))
-    match = _END.match(_unwrapped(main))
+    main, guards = _unwrapped(query.strip()), list[str]()
+    while (parts := _split(main))[1]:
+        main = _unwrapped(parts[0])
+        guards.insert(0, parts[1])
+    match = _END.match(main)
     if not match or _depth(match["series"]) != 0:
         return None
-    return Condition(match["series"].strip(), match["sign"], float(match["value"]), guard)
+    return Condition(match["series"].strip(), match["sign"], float(match["value"]), " ".join(guards))
 
 
 def without_versions(query: str) -> str:
@@ -101,9 +104,10 @@ def _unwrapped(text: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Return `text` up to its first `and` outside brackets, and what follows that."""
+    """Return `text` up to its first `and` or `unless` outside brackets, and what follows that."""
     depths = _scan(text)
-    for match in re.finditer(r"\band\b", text):
+    for match in re.finditer(r"\b(and|unless)\b", text):
         if depths[match.start()] == 0:
-            return text[: match.start()].strip(), text[match.end() :].strip()
+            rest = text[match.end() :].strip()
+            return text[: match.start()].strip(), rest if match[1] == "and" else f"unless {rest}"
     return text, ""

@@ -16,6 +16,7 @@ from tests.modelyard.sample import deployed
         ('(1000 * histogram_quantile(0.95, x{v="> 3"}) > 250) and (sum(y) >= 20)', ">", 250),
         ("a / (b > 3) >= 1e3", ">=", 1000),
         ("(a > 1) and (b > 2) and (c > 3)", ">", 1),
+        ("(((a > 1) and (b > 2)) unless (c == 1)) unless on () (max(d) > time())", ">", 1),
         ("sum(a) > bool -1.5", ">", -1.5),
     ],
 )
