@@ -1,5 +1,6 @@
 """`modelyard serve`: the REST image's own code, from the local registry into the local warehouse."""
 
+import json
 import os
 import re
 import signal
@@ -124,6 +125,24 @@ def test_a_version_that_is_not_pinned_can_be_tried(world: World) -> None:
         answer = httpx.get(f"{url}/v2/models/arrival-delay", timeout=PATIENCE)
         assert answer.json()["versions"] == ["2"]
         assert stopped(process) == 0
+
+
+def test_a_batch_model_scores_a_file(world: World, tmp_path: Path) -> None:
+    document = team_document(models=[{"name": "arrival-delay", "pattern": "batch", "version": 1}])
+    manifest = world.tree / "teams" / "flight-ops" / "arrival-delay.json"
+    files = {"arrival-delay.json": json.loads(manifest.read_text(encoding="utf-8"))}
+    tree = Tree({"dev": environment_document()}, {"flight-ops": Team(document, files)}).write(tmp_path)
+    rows = pd.DataFrame({"distance": [1000.0, 500.0], "late": [10.0, 0.0], "flight": ["a", "b"]})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    command = [sys.executable, "-m", "cli.main", f"--root={tree}", "score", "flight-ops/arrival-delay"]
+    command += [f"--input={tmp_path / 'rows.parquet'}", "--key=flight"]
+    command += [f"--registry={world.registry}", f"--warehouse={tmp_path / 'tables'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    dataset = tmp_path / "tables" / "ex-dev-flight-ops" / "modelyard_dev_predictions"
+    scored = pd.read_parquet(dataset / "arrival_delay_predictions").set_index("row_id")["prediction"]
+    assert scored.to_dict() == pytest.approx({"a": 11.0, "b": 0.5}, abs=0.1)
+    assert len(pd.read_parquet(dataset / "arrival_delay")) == 2
 
 
 @pytest.fixture

@@ -92,6 +92,22 @@ PROOFS: dict[str, Run | Shell | Elsewhere | Target] = {
     "modelyard serve flight-ops/arrival-delay": Elsewhere(
         "tests/cli/test_serve.py::test_pinned_version_and_canary_answer_and_are_logged"
     ),
+    "make train": Target(
+        "examples.train_all",
+        "tests/examples/test_training.py::test_training_reproduces_the_pinned_manifest",
+    ),
+    "make images": Target(
+        "scripts.images", "tests/test_images.py::test_it_holds_the_packages_that_it_imports"
+    ),
+    "modelyard serve pricing": Elsewhere(
+        "tests/cli/test_serve.py::test_pinned_version_and_canary_answer_and_are_logged"
+    ),
+    "modelyard score pricing/diamond-value --input stones.parquet": Elsewhere(
+        "tests/cli/test_serve.py::test_a_batch_model_scores_a_file"
+    ),
+    "python -m examples.traffic --rows 5000": Elsewhere(
+        "tests/cli/test_demo.py::test_the_demo_shows_what_a_newcomer_is_told"
+    ),
     "modelyard trace 019cadfa-9480-7345-8678-9abcdef01234": Elsewhere(
         "tests/cli/test_trace.py::test_the_id_alone"
     ),
