@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--key", help="column that says which row a prediction is of")
     command.add_argument("--shards", type=int, help="how many shards the run has; default: the settings'")
     command.add_argument("--index", type=int, help="score this shard alone")
-    command.add_argument("--threads", type=int, help="cores that the model may use in each process")
+    command.add_argument("--threads", type=int, help="batches scored at once in each process")
     command.add_argument("--json", action="store_true", help="print progress as lines of JSON")
     return parser
 
