@@ -45,7 +45,9 @@ def _of_version(window: Window, version: int, manifest: Manifest, figures: Figur
         usual = baseline.missing if baseline else 0.0
         missing_of_all += missing
         invalid_of_all += invalid
-        if missing == 1 and usual < 1 and rows >= LEAST_ROWS:
+        bound = statistics.share_bound(_tolerated(window, baseline), usual, rows)
+        # A source that had such hours in training is not gone for one more.
+        if missing == 1 and 1 - usual > bound and rows >= LEAST_ROWS:
             gone.append(feature.name)
         yield Measured(
             values.INVALID_SHARE,
@@ -53,7 +55,7 @@ def _of_version(window: Window, version: int, manifest: Manifest, figures: Figur
             rows,
             version,
             feature.name,
-            statistics.share_bound(_tolerated(window, baseline), usual, rows),
+            bound,
             _words(feature, figures, missing, invalid, usual, rows),
         )
         yield Measured(values.MISSING_SHARE, missing, rows, version, feature.name)
