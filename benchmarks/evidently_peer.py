@@ -1,8 +1,13 @@
-"""Evidently's verdicts on exported days; runs in the environment beside, as `evidently_peer.py <folder>`."""
+"""Evidently's verdicts on exported days; runs in the environment beside, as `evidently_peer.py <folder>`.
+
+It runs once a day, after midnight UTC, on the rows of that day. A day that a fault touches in part has its
+other rows as they were.
+"""
 
 import json
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +16,7 @@ from evidently import Report
 from evidently.presets import DataDriftPreset
 
 DAY = pd.Timedelta("1D")
-# Days of a fault that it may look at: it keeps no memory, so a week shows all that it can see.
-MOST = 7
-# The test on the share of drifted columns, Evidently's verdict on the whole.
+# The test on the share of drifted columns, Evidently's verdict on the whole: it repeats its columns.
 DATASET = "Share of Drifted Columns"
 
 
@@ -31,55 +34,48 @@ def failing(reference: pd.DataFrame, rows: pd.DataFrame) -> set[str]:
     return {test["name"] for test in result["tests"] if "FAIL" in str(test["status"])}
 
 
-def days(
-    rows: pd.DataFrame, begin: pd.Timestamp, end: pd.Timestamp
-) -> "list[tuple[pd.Timestamp, pd.DataFrame]]":
-    """Return the rows of each day from `begin` on."""
-    found, start = [], begin
-    while start + DAY <= end:
-        found.append((start, rows[(rows["time"] >= start) & (rows["time"] < start + DAY)]))
-        start += DAY
-    return found
+def days(begin: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.Timestamp]:
+    """Yield the days, UTC, that have any of the span from `begin` to `end`."""
+    day = begin.floor("D")
+    while day < end:
+        yield day
+        day += DAY
+
+
+def between(rows: pd.DataFrame, begin: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+    """Return the rows from `begin` to before `end`."""
+    return rows[(rows["time"] >= begin) & (rows["time"] < end)]
 
 
 def main(folder: Path) -> None:
-    """Judge all jobs of `folder` and write `found.json`."""
+    """Judge what lies in `folder` and write `found.json`: the alarms without a fault, and each fault's."""
     warnings.filterwarnings("ignore")
-
-    def table(name: str) -> pd.DataFrame:
-        if name not in held:
-            held[name] = pd.read_parquet(folder / f"{name}.parquet")
-        return held[name]
-
-    held: dict[str, pd.DataFrame] = {}
     jobs = json.loads((folder / "jobs.json").read_text())
-    alarms = 0
-    hits: list[bool] = []
-    known: dict[tuple[str, pd.Timestamp], set[str]] = {}
+    reference, clean = (pd.read_parquet(folder / f"{name}.parquet") for name in ("reference", "clean"))
+
+    usual = {
+        day: failing(reference, between(clean, day, day + DAY))
+        for day in days(clean["time"].min(), clean["time"].max())
+    }
+    alarms, before = [], set[str]()
+    for day, now in usual.items():
+        # What goes on failing was told.
+        if new := sorted(name for name in now - before if not name.startswith(DATASET)):
+            alarms.append({"day": day.isoformat(), "tests": new})
+        before = now
+
+    faults: list[int | None] = []
     for job in jobs:
-        reference = table(job["reference"])
-        if "clean" in job:
-            rows = table(job["clean"])
-            before: set[str] = set()
-            for _, day in days(rows, rows["time"].min().floor("D"), rows["time"].max()):
-                now = failing(reference, day)
-                # What goes on failing is one alarm; the verdict on the whole repeats its columns.
-                alarms += sum(not name.startswith(DATASET) for name in now - before)
-                before = now
-            continue
-        rows, without = pd.read_parquet(folder / f"{job['fault']}.parquet"), table(job["without"])
+        rows = pd.read_parquet(folder / f"{job['fault']}.parquet")
         begin, end = pd.Timestamp(job["begin"]), pd.Timestamp(job["end"])
-        new: set[str] = set()
-        for start, day in days(rows, begin, end)[:MOST]:
-            key = (job["without"], start)
-            if key not in known:
-                same = (without["time"] >= start) & (without["time"] < start + DAY)
-                known[key] = failing(reference, without[same])
-            new |= failing(reference, day) - known[key]
-            if new:
+        faults.append(None)
+        for number, day in enumerate(days(begin, end), 1):
+            around = between(clean, day, day + DAY)
+            around = around[(around["time"] < begin) | (around["time"] >= end)]
+            if failing(reference, pd.concat([around, between(rows, day, day + DAY)])) - usual[day]:
+                faults[-1] = number
                 break
-        hits.append(bool(new))
-    (folder / "found.json").write_text(json.dumps({"alarms": alarms, "faults": hits}))
+    (folder / "found.json").write_text(json.dumps({"alarms": alarms, "faults": faults}))
 
 
 if __name__ == "__main__":

@@ -34,18 +34,54 @@ from modelyard.spec.team import Label, Monitors
 from modelyard.warehouse.dialect import for_duckdb
 from modelyard.warehouse.parameters import typed
 
-# Fitted on January to July; August is held out for the test metrics and the expected errors.
-FIRST_HELD_OUT, FIRST_REPLAYED = 8, 9
-BEGIN = datetime(2013, 9, 1, 4, tzinfo=UTC)
-"""Start of the replay: midnight in New York."""
-END = datetime(2013, 12, 31, tzinfo=UTC)
 # The version was in shadow this long before the replay begins: what monitors know of its usual behaviour.
 SHADOW = timedelta(weeks=8)
 DAY = timedelta(days=1)
-# The federal holidays, as their days are in UTC; on these, less use than usual is no news.
-HOLIDAYS = frozenset(
-    f"2013-{day}" for day in ("09-02", "09-03", "10-14", "11-11", "11-28", "11-29", "12-24", "12-25", "12-26")
+
+
+@dataclass(frozen=True)
+class Season:
+    """A part of the year that is replayed, and what the models had learned by then."""
+
+    name: str
+    first_held_out: int
+    """Month from which on rows are not fitted but held out for the test metrics and the expected errors."""
+    first_replayed: int
+    """Month from which on rows are in no baseline either."""
+    begin: datetime
+    """Midnight in New York."""
+    end: datetime
+    holidays: frozenset[str]
+    """The federal ones, as their days are in UTC; on these, less use than usual is no news."""
+
+    @property
+    def weeks(self) -> float:
+        """How long it is."""
+        return (self.end - self.begin) / timedelta(weeks=1)
+
+
+def _days(*days: str) -> frozenset[str]:
+    return frozenset(f"2013-{day}" for day in days)
+
+
+AUTUMN = Season(
+    "autumn",
+    first_held_out=8,
+    first_replayed=9,
+    begin=datetime(2013, 9, 1, 4, tzinfo=UTC),
+    end=datetime(2013, 12, 31, tzinfo=UTC),
+    holidays=_days("09-02", "09-03", "10-14", "11-11", "11-28", "11-29", "12-24", "12-25", "12-26"),
 )
+"""What thresholds and margins were chosen with."""
+SUMMER = Season(
+    "summer",
+    first_held_out=5,
+    first_replayed=6,
+    begin=datetime(2013, 6, 1, 4, tzinfo=UTC),
+    end=datetime(2013, 9, 1, 4, tzinfo=UTC),
+    holidays=_days("05-27", "05-28", "07-04", "07-05"),
+)
+"""Held out: nothing was chosen with it. Other models, trained on five months, and other weather."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +93,7 @@ class Subject:
     rows: pd.DataFrame
     """`time`, `label`, `labelled` (when the label arrives), `latency_ms`, `prediction` and the features."""
     score: Callable[[pd.DataFrame], np.ndarray]
+    season: Season
 
     @property
     def features(self) -> list[str]:
@@ -69,16 +106,18 @@ class Subject:
         return f"{self.watched.team}/{self.watched.model}"
 
 
-def subjects(names: Sequence[str] = ("arrival-delay", "late-departure")) -> tuple[Subject, ...]:
+def subjects(
+    names: Sequence[str] = ("arrival-delay", "late-departure"), season: Season = AUTUMN
+) -> tuple[Subject, ...]:
     """Train the models and return them with their traffic."""
     makers = {"arrival-delay": _arrival_delay, "late-departure": _late_departure}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         table = flights.load()
-        return tuple(makers[name](table) for name in names)
+        return tuple(makers[name](table, season) for name in names)
 
 
-def _arrival_delay(table: pd.DataFrame) -> Subject:
+def _arrival_delay(table: pd.DataFrame, season: Season) -> Subject:
     about = train_arrival_delay.about(train_arrival_delay.VERSIONS[-1])
     rows = train_arrival_delay.features(table).dropna(subset="arr_delay")
     flown = pd.to_timedelta(rows["scheduled_minutes"] + rows["arr_delay"] - rows["dep_delay"], unit="min")
@@ -96,10 +135,11 @@ def _arrival_delay(table: pd.DataFrame) -> Subject:
         rows.assign(time=rows["departed"], labelled=rows["departed"] + flown, label=rows["arr_delay"]),
         about,
         fit,
+        season,
     )
 
 
-def _late_departure(table: pd.DataFrame) -> Subject:
+def _late_departure(table: pd.DataFrame, season: Season) -> Subject:
     rows = train_late_departure.features(table)
     late = ((rows["dep_delay"] >= 15) | rows["dep_delay"].isna()).astype(float)
     options = {"objective": "binary", "num_leaves": 31, "min_data_in_leaf": 200, "num_threads": 1, "seed": 1}
@@ -119,6 +159,7 @@ def _late_departure(table: pd.DataFrame) -> Subject:
         rows.assign(time=rows["scheduled"] - pd.Timedelta("2h"), labelled=known, label=late),
         train_late_departure.FEATURES,
         fit,
+        season,
     )
 
 
@@ -130,12 +171,14 @@ def _subject(
     rows: pd.DataFrame,
     about: Mapping[str, frames.About],
     fit: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
+    season: Season,
 ) -> Subject:
     names = list(about)
     rows = rows.sort_values("time", kind="stable").reset_index(drop=True)
-    past, every = frames.categorize(rows.loc[rows["month"] < FIRST_REPLAYED, names], rows[names])
     month = rows["month"].to_numpy()
-    fitted, held, before = month < FIRST_HELD_OUT, month == FIRST_HELD_OUT, month < FIRST_REPLAYED
+    before, fitted = month < season.first_replayed, month < season.first_held_out
+    held = before & ~fitted
+    past, every = frames.categorize(rows.loc[before, names], rows[names])
     times = rows.loc[before, "time"].fillna(rows.loc[before, "date"])
     truth = rows["label"].to_numpy(float)
     predict = fit(frames.encode(every[fitted]), truth[fitted])
@@ -153,7 +196,7 @@ def _subject(
         "team": team,
         "model": model,
         "version": 1,
-        "created": "2013-09-01T00:00:00+00:00",
+        "created": season.begin,
         "task": task,
         "artifact": {"uri": "model", "digest": "sha256:" + "0" * 64, "format": "onnx", "size_bytes": 1},
         "signature": signature,
@@ -169,7 +212,7 @@ def _subject(
             "prediction": variation.with_days(
                 frames.baseline(pd.Series(answers[before])), pd.Series(answers[before], times.index), times
             ),
-            "target": frames.baseline(pd.Series(truth[month < FIRST_REPLAYED])),
+            "target": frames.baseline(pd.Series(truth[before])),
             "error": error,
             "metric_std": evaluation.metric_std(metrics.primary, truth[held], answers[held]),
         },
@@ -178,7 +221,8 @@ def _subject(
     plain = Manifest.model_validate(document).model_dump(mode="json", exclude_none=True)
     manifest = Manifest.model_validate(plain | {"digest": digest_of(plain)})
 
-    kept = rows["time"] >= (BEGIN - SHADOW).replace(tzinfo=None)
+    begin, end = (moment.replace(tzinfo=None) for moment in (season.begin - SHADOW, season.end))
+    kept = (rows["time"] >= begin) & (rows["time"] < end + DAY)
     random = np.random.default_rng(1)
     log = rows.loc[kept, [*names, "label"]].assign(
         time=rows.loc[kept, "time"].dt.tz_localize("UTC"),
@@ -193,10 +237,10 @@ def _subject(
             (encodable,) = frames.categorize(past, asked[names])[1:]
         return predict(frames.encode(encodable))
 
-    return Subject(_watched(team, model, task), manifest, log.reset_index(drop=True), score)
+    return Subject(_watched(team, model, task, season), manifest, log.reset_index(drop=True), score, season)
 
 
-def _watched(team: str, model: str, task: Task) -> Watched:
+def _watched(team: str, model: str, task: Task, season: Season) -> Watched:
     table = f"example-{team}.modelyard_dev_predictions.{model.replace('-', '_')}"
     return Watched(
         environment="dev",
@@ -212,7 +256,7 @@ def _watched(team: str, model: str, task: Task) -> Watched:
         label=Label(table=f"example-{team}.labels.{model.replace('-', '_')}"),
         owner=f"{team}@example.com",
         escalation=f"pager-{team}",
-        holidays=HOLIDAYS,
+        holidays=season.holidays,
     )
 
 
@@ -262,7 +306,7 @@ def _statements(subject: Subject) -> tuple[Prepared, str | None]:
     manifest, log, label = subject.manifest, subject.watched.log_table, subject.watched.label
     assert label is not None
     if manifest.digest not in _PREPARED:
-        values = typed({"start": BEGIN, "end": BEGIN, "version": 1, "first": "", "last": ""})
+        values = typed({"start": AUTUMN.begin, "end": AUTUMN.begin, "version": 1, "first": "", "last": ""})
 
         def here(sql: str) -> str:
             return for_duckdb(

@@ -6,15 +6,15 @@ import pytest
 
 from benchmarks import alerts, faults, replay
 from benchmarks.alerts import Clean, Outcome
-from benchmarks.replay import BEGIN, DAY
+from benchmarks.replay import AUTUMN, DAY
 
-FAULT = BEGIN.replace(hour=15) + 24 * DAY
+FAULT = AUTUMN.begin.replace(hour=15) + 24 * DAY
 
 
 @pytest.fixture(scope="module")
 def where() -> Clean:
     (subject,) = replay.subjects(["arrival-delay"])
-    return alerts.clean(subject, 0.3, BEGIN + timedelta(weeks=5))
+    return alerts.clean(subject, 0.3, AUTUMN.begin + timedelta(weeks=5))
 
 
 def outcome(where: Clean, kind: str, strength: str | None = None) -> Outcome:
