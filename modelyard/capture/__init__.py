@@ -5,9 +5,12 @@ from modelyard.capture.frames import About, categorize, encode
 from modelyard.capture.provenance import package_url
 from modelyard.capture.publishing import Published, main, publish
 from modelyard.spec.base import Sensitivity
+from modelyard.spec.manifest import Metrics, Prediction
 
 __all__ = [
     "About",
+    "Metrics",
+    "Prediction",
     "PublishError",
     "Published",
     "Sensitivity",

@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,7 +22,7 @@ T = TypeVar("T")
 
 def name_of(name: str) -> tuple[str, str]:
     """Return team and model of `team/model`."""
-    team, _, model = name.partition("/")
+    team, _, model = str(name).partition("/")
     try:
         return TypeAdapter(TeamName).validate_python(team), TypeAdapter(ModelName).validate_python(model)
     except ValidationError:
@@ -28,6 +30,36 @@ def name_of(name: str) -> tuple[str, str]:
             f"name: '{name}' is not TEAM/MODEL, two names of 2 to 40 lower-case letters, digits and single "
             "hyphens, such as flight-ops/arrival-delay"
         ) from None
+
+
+def kinds(**given: tuple[Any, type | tuple[type, ...], str]) -> None:
+    """Check the types of arguments: name=(value, type, what is expected, in words)."""
+    for name, (value, kind, expected) in given.items():
+        if not isinstance(value, kind):
+            raise PublishError(f"{name}: expected {expected}, but this is of type {type(value).__name__}")
+
+
+def names_of(names: Sequence[str] | None, role: str) -> list[str] | None:
+    """Return a list of names; one text alone is a list of letters, which nobody means."""
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise PublishError(f'{role}: expected a list of texts, such as ["a", "b"], not {names!r}')
+    return list(names)
+
+
+def naive_of(naive: Any, rows: int) -> npt.NDArray[np.float64]:
+    """Return a prediction without a model: one number, or one for each of the held-out rows."""
+    try:
+        numbers = np.asarray(naive, np.float64)
+    except (ValueError, TypeError):
+        raise PublishError(f"naive: expected a number, or one per row of test, not {naive!r:.100}") from None
+    if numbers.shape not in ((), (rows,)) or not np.isfinite(numbers).all():
+        raise PublishError(
+            f"naive: expected a finite number, or one per row of test, which has {rows:,}; these are of "
+            f"shape {numbers.shape}"
+        )
+    return numbers
 
 
 def version_of(version: int | None) -> int | None:
@@ -80,14 +112,23 @@ def rows_of(
         rows = rows.to_pandas()
     if not isinstance(rows, pd.DataFrame):
         raise PublishError(
-            f"{role}: expected a data frame, or where to read one, not a {type(rows).__name__}"
+            f"{role}: expected a data frame, or where to read one, but this is of type {type(rows).__name__}"
         )
     if rows.empty:
         raise PublishError(f"{role}: there are no rows")
+    if strange := [name for name in rows.columns if not isinstance(name, str)]:
+        raise PublishError(
+            f"{role}: column {strange[0]!r} is not named by a text: rename the columns, such as with "
+            "data.columns = [...]"
+        )
+    if twice := [name for name in (target, *columns) if list(rows.columns).count(name) > 1]:
+        raise PublishError(f"{role}: there are several columns '{twice[0]}': keep one, or rename them")
     if target not in rows.columns:
         raise PublishError(f"target: {role} has no column '{target}'; it has {', '.join(map(str, rows))}")
     if missing := int(rows[target].isna().sum()):
         raise PublishError(f"target: '{target}' is missing in {missing:,} rows of {role}; leave them out")
+    if pd.api.types.is_float_dtype(rows[target]) and (infinite := int(np.isinf(rows[target]).sum())):
+        raise PublishError(f"target: '{target}' is infinite in {infinite:,} rows of {role}; leave them out")
     if absent := [column for column in columns if column not in rows.columns]:
         raise PublishError(f"{role}: there is no column '{absent[0]}', which the model takes")
     return rows

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from modelyard.capture.errors import PublishError
 from modelyard.spec.base import Sensitivity
 from modelyard.spec.manifest import (
     Baseline,
     CategoricalBaseline,
+    ColumnName,
     Feature,
     FeatureType,
     NumericBaseline,
@@ -104,6 +106,14 @@ def _feature(column: pd.Series, about: About) -> Feature:
             f"Column '{column.name}' has {len(column.cat.categories):,} different texts, more than "
             f"{MAX_CATEGORIES:,}: group the rare ones, or leave the column out"
         )
+    try:
+        TypeAdapter(ColumnName).validate_python(column.name)
+    except ValidationError:
+        raise PublishError(
+            f"Column '{column.name}' cannot be a feature under this name: a name has letters, digits and "
+            "underscores, begins with no digit, and is none that BigQuery keeps for itself. Rename it, such "
+            f"as to '{column_name(str(column.name))}', before the model is trained"
+        ) from None
     return Feature(
         name=str(column.name),
         type=kind,
@@ -125,6 +135,12 @@ def _type(column: pd.Series) -> FeatureType:
         return FeatureType.FLOAT64
     if isinstance(column.dtype, pd.CategoricalDtype):
         return FeatureType.STRING
+    if pd.api.types.is_object_dtype(column):
+        kinds = ", ".join(sorted({type(value).__name__ for value in column.dropna()})) or "nothing"
+        raise PublishError(
+            f"Column '{column.name}' holds objects, of type {kinds}; a feature is boolean, integer, float or "
+            "text: convert it to one of them, such as with pandas.to_numeric or astype(str), or leave it out"
+        )
     mend = (
         "give the seconds or days since a moment instead"
         if pd.api.types.is_datetime64_any_dtype(column)
@@ -200,11 +216,22 @@ def digest(frame: pd.DataFrame) -> str:
             as_text = column.astype(object).map(str, na_action="ignore")
             codes = pd.Categorical(as_text, texts).codes
             _update(content, [str(name), "text", len(column), texts], codes.astype("<i4").tobytes())
+        elif _beyond_doubles(column):
+            numbers = column.astype("Int64" if (column.min() < 0) else "UInt64")
+            texts = numbers.astype(object).map(str, na_action="ignore").fillna("")
+            _update(content, [str(name), "whole", len(column)], "\n".join(texts).encode())
         else:
             values = column.to_numpy("<f8", na_value=np.nan)
             values = np.where(np.isnan(values), np.nan, values + 0.0)  # one NaN, and no minus zero
             _update(content, [str(name), "number", len(column)], values.tobytes())
     return "sha256:" + content.hexdigest()
+
+
+def _beyond_doubles(column: pd.Series) -> bool:
+    """Return whether these are whole numbers of which 64-bit floats would take several for the same."""
+    if not pd.api.types.is_integer_dtype(column) or column.isna().all():
+        return False
+    return int(column.max()) > 2**53 or int(column.min()) < -(2**53)
 
 
 def _update(content: Any, header: Iterable[object], payload: bytes) -> None:

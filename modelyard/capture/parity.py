@@ -1,8 +1,9 @@
 """Holds a model's ONNX form against its native one, row by row, before either is published."""
 
 import json
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ import pandas as pd
 from modelyard.capture.errors import PublishError
 from modelyard.capture.formats import onnx_graph
 from modelyard.capture.formats.captured import Captured, Scores
+from modelyard.capture.formats.scores import positive_or_index
+from modelyard.capture.frames import categorize
 from modelyard.spec.manifest import Feature, FeatureType
 
 # Allowed difference, relative to the size of a prediction and the spread of all: what summing many trees in
@@ -45,6 +48,11 @@ def check(captured: Captured, features: Sequence[Feature], *frames: pd.DataFrame
         given = as_requested(rows)
         native = _ask(captured, given, features)
         online = onnx_graph.run(captured.onnx, given, features)
+        for what, scores in (("model", native), ("ONNX form", online)):
+            if scores.shape != (len(given),):
+                raise PublishError(
+                    f"The {what} gives {scores.shape} numbers for {len(given):,} rows; expected one each"
+                )
         beyond = _beyond(native, online, _allowed(native))
         where = np.flatnonzero(beyond)
         if len(where) and len(where) <= MAX_ON_EDGE * len(given):
@@ -53,6 +61,47 @@ def check(captured: Captured, features: Sequence[Feature], *frames: pd.DataFrame
             )
         if beyond.any():
             _refuse(given, native, online, beyond)
+
+
+def check_given(model: Any, captured: Captured, classes: tuple[str, ...] | None, given: pd.DataFrame) -> None:
+    """Check that a model says about the rows, as they were given, what its file says about them as served.
+
+    It does not where training's categories stood in another order than the data's, or where missing texts
+    were None, which scikit-learn tells from the NaN that they are to a server.
+
+    Args:
+        model: as it was given; one that does not take these rows was trained on a matrix, and is let pass.
+        captured: its files.
+        classes: names of a classifier's classes.
+        given: the features of the training rows, as they were given.
+
+    Raises:
+        PublishError: it says something else; the message shows the worst row.
+    """
+    ask = getattr(model, "predict_proba" if classes else "predict", None) or getattr(model, "predict", None)
+    if ask is None or captured.score is None:
+        return
+    (inputs,) = categorize(given)
+    said = None
+    for rows in (given.iloc[:ROWS], inputs.iloc[:ROWS]):  # LightGBM takes categories, and no texts
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                said = positive_or_index(ask(rows), classes)
+        except Exception:  # whatever a library says of rows that are no matrix
+            continue
+        break
+    if said is None:
+        return
+    served = captured.score(inputs.iloc[:ROWS])
+    beyond = _beyond(said, served, _allowed(said))
+    if beyond.mean() > MAX_ROUNDED:
+        worst, row = _worst(rows, said, served, beyond)
+        raise PublishError(
+            f"Servers would give other predictions than this model for {int(beyond.sum()):,} of "
+            f"{len(rows):,} training rows. The worst: {served[worst]:.9g} instead of {said[worst]:.9g} for {row}. Train on "
+            "the very rows that are given as data: missing texts as NaN, not None (data.fillna(numpy.nan)), "
+            "and categories in the same order"
+        )
 
 
 def check_rounding(captured: Captured, features: Sequence[Feature], frame: pd.DataFrame) -> None:
@@ -174,16 +223,21 @@ def _on_threshold(captured: Captured, frame: pd.DataFrame, online: Scores, allow
 
 
 def _refuse(frame: pd.DataFrame, native: Scores, online: Scores, beyond: Flags) -> NoReturn:
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(native - online)
-    worst = int(np.where(beyond, np.nan_to_num(difference, nan=np.inf), -1.0).argmax())
-    shown = json.loads(frame.iloc[[worst]].to_json(orient="records"))[0]
-    row = json.dumps(shown, ensure_ascii=False)
+    worst, row = _worst(frame, native, online, beyond)
     raise PublishError(
         f"The ONNX form answers otherwise than the model for {int(beyond.sum()):,} of {len(frame):,} rows. "
         f"The worst: {online[worst]:.9g} instead of {native[worst]:.9g} for {row}. Publish with online=False "
         "to serve it in batch only, or export the model to ONNX yourself and publish that"
     )
+
+
+def _worst(frame: pd.DataFrame, one: Scores, other: Scores, beyond: Flags) -> tuple[int, str]:
+    """Return the number of the row in which two answers differ most, and the row as JSON."""
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(one - other)
+    worst = int(np.where(beyond, np.nan_to_num(difference, nan=np.inf), -1.0).argmax())
+    shown = json.loads(frame.iloc[[worst]].to_json(orient="records"))[0]
+    return worst, json.dumps(shown, ensure_ascii=False)
 
 
 def _lost(column: pd.Series) -> float:

@@ -1,11 +1,12 @@
 """Publish a trained model as an immutable version: one call, from which all that can be inferred is."""
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,8 @@ from modelyard.spec import manifest as spec
 from modelyard.spec.manifest import Manifest, Metrics, Prediction, Signature, Task
 
 _MAX_TEXT = 200
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,20 @@ class Published:
         )
 
 
+def _told_to_the_caller(function: Callable[P, T]) -> Callable[P, T]:
+    """Let an error show the line that called, and not the ways in here that led to it."""
+
+    @functools.wraps(function)
+    def called(*arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return function(*arguments, **named)
+        except PublishError as error:
+            raise error.with_traceback(None) from None
+
+    return called
+
+
+@_told_to_the_caller
 def publish(
     model: Any,
     *,
@@ -131,6 +148,16 @@ def publish(
     """
     team, short_name = checks.name_of(name)
     version = checks.version_of(version)
+    if isinstance(model, type):
+        raise PublishError(f"model: {model.__name__} is a class, not a model: fit one, and publish that")
+    features, classes = checks.names_of(features, "features"), checks.names_of(classes, "classes")
+    checks.kinds(
+        target=(target, str, "the name of a column"),
+        about=(about, Mapping, 'a dictionary such as {"distance": About("Great circle", "km")}'),
+        parameters=(parameters, Mapping, 'a dictionary such as {"seed": 1}'),
+        metrics=(metrics, Metrics | None, "modelyard.capture.Metrics"),
+        snapshot=(snapshot, datetime | None, "a datetime with its time zone"),
+    )
     entry = Path(entry_point) if entry_point else provenance.entry_point()
     code, root = provenance.code(entry), provenance.checkout(entry)
     where_to = catalog(environment, root)
@@ -138,6 +165,11 @@ def publish(
     train = checks.rows_of(data, "data", target, snapshot=snapshot)
     columns = subject.feature_columns(model, train, target, features)
     kind = checks.task_of(task) or subject.task_of(model, train[target])
+    if classes and kind is Task.REGRESSION:
+        raise PublishError(
+            "classes: they are of a classifier, and this looks like a regression: leave them out, or give "
+            'task="classification"'
+        )
     labels = subject.labels_of(model, train[target], classes) if kind is Task.CLASSIFICATION else None
     output = subject.prediction_of(prediction, unit, target, labels)
     (inputs,) = frames.categorize(train[columns])
@@ -152,6 +184,7 @@ def publish(
         )
 
     captured = _captured(model, signature, kind, online=online)
+    parity.check_given(model, captured, output.classes, train[columns])
     parity.check_rounding(captured, described, inputs)
     parity.check(captured, described, inputs, *([held_out.inputs] if held_out else []))
 
@@ -159,7 +192,10 @@ def publish(
     if held_out is not None:
         answers = results.predict(captured, held_out.inputs, signature)
         if metrics is None:
+            if len(unseen) < 2:
+                raise PublishError("test: one row does not tell how good a model is: hold more rows out")
             without = results.usual(truth, labels) if naive is None else naive
+            without = checks.naive_of(without, len(unseen))
             metrics = results.measured(held_out.truth, answers, without, labels)
         spread = evaluation.metric_std(metrics.primary, held_out.truth, answers)
         error = results.expected_error(held_out, answers, labels)
@@ -281,6 +317,7 @@ def _file_name(stem: str, content: bytes, suffix: str) -> str:
 
 
 def _about(given: About | str) -> About:
+    checks.kinds(about=(given, About | str, 'About("...") or a text for each feature'))
     return About(given) if isinstance(given, str) else given
 
 

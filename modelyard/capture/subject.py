@@ -75,6 +75,8 @@ def feature_columns(model: Any, data: pd.DataFrame, target: str, chosen: Sequenc
     named = list(chosen) if chosen is not None else _named_features(model)
     others = [str(name) for name in data.columns if name != target]
     columns = named if named is not None else others
+    if double := [name for name in columns if others.count(name) > 1]:
+        raise PublishError(f"data: there are several columns '{double[0]}': keep one, or rename them")
     for name in columns:
         if name not in data.columns:
             raise PublishError(
@@ -132,7 +134,14 @@ def labels_of(model: Any, target: pd.Series, names: Sequence[str] | None) -> Lab
     if isinstance(target.dtype, pd.CategoricalDtype):
         values = list(target.cat.categories)
     else:
-        values = sorted(target.unique().tolist())
+        values = target.unique().tolist()
+        try:
+            values.sort()
+        except TypeError:
+            kinds = ", ".join(sorted({type(value).__name__ for value in values}))
+            raise PublishError(
+                f"target: '{target.name}' holds values of several types, {kinds}: convert them to one"
+            ) from None
     own = getattr(model, "classes_", None)
     if own is not None and list(own) != values:  # equal ones look as people wrote them: True is 1
         values = [value.item() if isinstance(value, np.generic) else value for value in own]

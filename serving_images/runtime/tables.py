@@ -1,16 +1,17 @@
 """Checks and encodes Arrow batches, column by column, by the rules of `inputs` and `encoding` for rows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pat
 
 from serving_images.runtime.config import NUMBERS, Feature
-from serving_images.runtime.encoding import Matrix
+from serving_images.runtime.encoding import NAN, Matrix
 from serving_images.runtime.errors import Refused
 from serving_images.runtime.inputs import FLOAT32, INT64
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _STRETCH = 2048
+# Whole numbers up to here are the same as 32-bit floating-point numbers.
+_EXACT = 1 << 24
 _FLAGS = pa.list_(pa.field("item", pa.string(), nullable=False))
 _TYPES = {
     "bool": pa.bool_(),
@@ -25,6 +28,15 @@ _TYPES = {
     "float64": pa.float64(),
     "string": pa.string(),
     "timestamp": pa.timestamp("us", tz="UTC"),
+}
+# What a feature of a type may be stored as. Nothing is guessed: a text is no number, and a number no boolean,
+# just as in a request.
+_STORED: dict[str, tuple[Callable[[pa.DataType], bool], ...]] = {
+    "bool": (pat.is_boolean,),
+    "int64": (pat.is_integer, pat.is_floating, pat.is_decimal),
+    "float64": (pat.is_integer, pat.is_floating, pat.is_decimal),
+    "string": (pat.is_string, pat.is_large_string),
+    "timestamp": (pat.is_timestamp, pat.is_date),
 }
 
 
@@ -43,15 +55,24 @@ def typed(batch: pa.RecordBatch, features: Sequence[Feature]) -> pa.RecordBatch:
     for feature in features:
         column = batch.column(feature.name)
         try:
-            column = column.cast(_TYPES[feature.type])
+            columns.append(_typed(column, feature.type))
         except pa.ArrowException as error:
             raise Refused(
                 f"column {feature.name} is {column.type}, and its values are no {feature.type}: {error}"
             ) from None
-        if feature.type == "float64" and not _within(column, -math.inf, math.inf):
-            column = pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
-        columns.append(column)
     return pa.record_batch(columns, names=[feature.name for feature in features])
+
+
+def _typed(column: pa.Array, wanted: str) -> pa.Array:
+    if pat.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if not pat.is_null(kind) and not any(fits(kind) for fits in _STORED[wanted]):
+        raise pa.ArrowTypeError("convert the column, as a request would be refused too")
+    if pat.is_floating(kind) and not _within(column, -math.inf, math.inf):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+    # A request's times have microseconds; finer ones are cut, as there.
+    return column.cast(_TYPES[wanted], safe=not (pat.is_timestamp(kind) and kind.unit == "ns"))
 
 
 def matrix(batch: pa.RecordBatch, features: Sequence[Feature]) -> Matrix:
@@ -80,16 +101,36 @@ def columns(batch: pa.RecordBatch, features: Sequence[Feature]) -> dict[str, npt
 
 
 def frame(batch: pa.RecordBatch, features: Sequence[Feature]) -> "pd.DataFrame":
-    """Return a typed batch as a pandas frame, as scikit-learn's estimators take it; texts are categories."""
+    """Return a typed batch as a pandas frame, as scikit-learn's estimators take it.
+
+    It holds what `columns` gives to the ONNX form of the same model, and what publishing compared the two on:
+    numbers as 32 bits hold them, texts as they are, those too that training never saw, and NaN for what is
+    missing.
+    """
     import pandas as pd
 
     data = {}
     for feature in features:
-        values = batch.column(feature.name).to_pandas()
-        if feature.type == "string" and feature.categories:
-            values = pd.Series(pd.Categorical(values, feature.categories))
-        data[feature.name] = values
+        column = batch.column(feature.name)
+        data[feature.name] = _texts(column, feature) if feature.type == "string" else _rounded(column)
     return pd.DataFrame(data)
+
+
+def _texts(column: pa.Array, feature: Feature) -> npt.NDArray[Any]:
+    """Return texts as objects, each different one made once."""
+    encoded = column.dictionary_encode()
+    known = [*encoded.dictionary.to_pylist(), NAN]
+    if feature.nullable:  # an empty text is what the ONNX form has in the place of a missing one
+        known = [NAN if text == "" else text for text in known]
+    texts = np.array(known, object)
+    result: npt.NDArray[Any] = texts[pc.fill_null(encoded.indices, len(known) - 1).to_numpy()]
+    return result
+
+
+def _rounded(column: pa.Array) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = column.to_pandas().to_numpy()
+    wide = values.dtype.kind == "i" and not _within(column, -_EXACT, _EXACT)
+    return values.astype(np.float32).astype(np.float64) if wide or values.dtype.kind == "f" else values
 
 
 Hits = dict[str, npt.NDArray[np.bool_]]
@@ -171,6 +212,7 @@ def _numbers(column: pa.Array, feature: Feature) -> npt.NDArray[Any]:
     elif feature.type == "bool":
         column = column.cast(pa.uint8())
     elif feature.type == "timestamp":
-        column = pc.divide(column.cast(pa.int64()).cast(pa.float64()), 1e6)
+        # Microseconds of years before 1684 and after 2255 are more than floats count exactly.
+        column = pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), 1e6)
     result: npt.NDArray[Any] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return result

@@ -8,8 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+_LINE = 300
 Scores = npt.NDArray[np.float64]
 Inputs = Literal["matrix", "columns"]
+
+
+def reason(converter: str, error: Exception) -> str:
+    """Return why a converter did not take a model, in a line: some put whole stack traces into messages."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return f"{converter}: {first if len(first) <= _LINE else first[:_LINE] + '...'}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from modelyard.capture.formats import onnx_graph
 from modelyard.capture.formats.captured import Captured, Scores
 from modelyard.capture.formats.scores import positive_or_index
 from modelyard.capture.frames import exact
-from modelyard.spec.errors import nearest
 from modelyard.spec.manifest import Feature, FeatureType, Task
 
 UNARY: Mapping[Any, str] = {
@@ -144,7 +143,7 @@ class Columns:
 
     def __getitem__(self, name: str) -> Column:
         if not isinstance(name, str) or name not in self._columns:
-            raise Untraceable(f"it takes {name!r}, which is no feature.{nearest(str(name), self._columns)}")
+            raise Untraceable(f"it takes {name!r}, and the features are {', '.join(self._columns)}")
         return self._columns[name]
 
 

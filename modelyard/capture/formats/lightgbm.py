@@ -10,7 +10,7 @@ import pandas as pd
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from modelyard.capture.formats import onnx_graph
-from modelyard.capture.formats.captured import Captured, Scores
+from modelyard.capture.formats.captured import Captured, Scores, reason
 from modelyard.capture.formats.scores import positive_or_index
 from modelyard.capture.frames import exact
 from modelyard.spec.manifest import Feature, Task
@@ -39,7 +39,7 @@ def capture(
         )
         online = onnx_graph.standard(converted, "matrix", task, classes).SerializeToString(deterministic=True)
     except Exception as error:  # whatever the converter raises means that it does not know this model
-        why = f"onnxmltools: {error}"
+        why = reason("onnxmltools", error)
     parameters = {
         name: value
         for name, value in {**booster.params, "rounds": booster.current_iteration()}.items()

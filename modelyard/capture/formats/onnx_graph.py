@@ -16,7 +16,7 @@ import pandas as pd
 from onnx import TensorProto, helper
 
 from modelyard.capture.errors import PublishError
-from modelyard.capture.formats.captured import Inputs, Scores
+from modelyard.capture.formats.captured import Inputs, Scores, reason
 from modelyard.capture.formats.scores import TIE
 from modelyard.capture.frames import encode
 from modelyard.spec.manifest import Feature, FeatureType, Task
@@ -42,6 +42,7 @@ def standard(
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
+    _refuse_locales(graph)
     source = _scores(graph, task)
     # An operator set of the standard operators is needed for the ones added here.
     if not any(entry.domain in ("", "ai.onnx") for entry in result.opset_import):
@@ -60,6 +61,17 @@ def standard(
     except onnx.checker.ValidationError as error:
         raise PublishError(f"The ONNX model is not valid: {error}") from None
     return result
+
+
+def _refuse_locales(graph: onnx.GraphProto) -> None:
+    """Refuse what changes the case of texts: onnxruntime wants a locale for it, which images do not have."""
+    for node in graph.node:
+        actions = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "StringNormalizer" and actions.get("case_change_action", b"NONE") != b"NONE":
+            raise PublishError(
+                "the model changes the case of texts, which depends on the languages installed on a server: "
+                "train on texts in lower case, with lowercase=False"
+            )
 
 
 def _scores(graph: onnx.GraphProto, task: Task) -> str:
@@ -196,7 +208,10 @@ def run(content: bytes, frame: pd.DataFrame, features: Sequence[Feature]) -> Sco
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common class
+        raise PublishError(reason("onnxruntime does not load the ONNX model", error)) from None
     form = session.get_modelmeta().custom_metadata_map[INPUTS_PROPERTY]
     feed: dict[str, npt.NDArray[np.generic]] = {}
     if form == "matrix":
@@ -212,4 +227,7 @@ def run(content: bytes, frame: pd.DataFrame, features: Sequence[Feature]) -> Sco
                 feed[feature.name] = values.reshape(-1, 1)
             else:
                 feed[feature.name] = encode(column.to_frame())
-    return np.asarray(session.run([OUTPUT], feed)[0], np.float64)
+    try:
+        return np.asarray(session.run([OUTPUT], feed)[0], np.float64)
+    except Exception as error:
+        raise PublishError(reason("The ONNX model fails on rows of the data", error)) from None

@@ -10,11 +10,13 @@ import pandas as pd
 import skops.io
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from modelyard.artifacts.skops_types import TRUSTED
 from modelyard.capture.errors import PublishError
 from modelyard.capture.formats import onnx_graph
-from modelyard.capture.formats.captured import Captured, Inputs, Scores
+from modelyard.capture.formats.captured import Captured, Inputs, Scores, reason
 from modelyard.capture.formats.scores import positive_or_index
 from modelyard.capture.frames import exact
 from modelyard.spec.manifest import Feature, FeatureType, Task
@@ -35,6 +37,10 @@ def capture(
             f"{type(model).__name__} has no predict_proba, and a class is served as a probability: wrap it "
             "in sklearn.calibration.CalibratedClassifierCV, and fit it again"
         )
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        raise PublishError(f"model: this {type(model).__name__} is not fitted: fit it first") from None
     native = reproducible(skops.io.dumps(model))
     if untrusted := sorted(set(skops.io.get_untrusted_types(data=native)) - set(TRUSTED)):
         raise PublishError(
@@ -56,9 +62,10 @@ def capture(
         converted = convert_sklearn(
             model, name="model", initial_types=types, options=options, target_opset=OPSET
         )
+        _let_empty_be_missing(converted, features)
         online = onnx_graph.standard(converted, inputs, task, classes).SerializeToString(deterministic=True)
     except Exception as error:  # whatever the converter raises means that it does not know this model
-        why = f"skl2onnx: {error}"
+        why = reason("skl2onnx", error)
     return Captured("skops", native, "skops", online, score, why, model.get_params(deep=True))
 
 
@@ -73,6 +80,23 @@ def _inputs(model: Any, features: tuple[Feature, ...], by_name: bool) -> tuple[I
         )
         for feature in features
     ]
+
+
+def _let_empty_be_missing(converted: Any, features: tuple[Feature, ...]) -> None:
+    """Let encoders know missing texts as what servers send for them.
+
+    An encoder that saw missing texts in training has NaN as its last category. The converter writes that as
+    the text nan, which no request holds.
+    """
+    if not any(f.nullable and f.type is FeatureType.STRING for f in features):
+        return
+    if any("nan" in (feature.categories or ()) for feature in features):
+        return  # which of the two is meant cannot be told; the parity test decides
+    for node in converted.graph.node:
+        for attribute in node.attribute:
+            texts = attribute.strings
+            if attribute.name in ("cats_strings", "keys_strings") and texts[-1:] == [b"nan"]:
+                texts[-1] = b""
 
 
 def _picks_columns(model: Any) -> bool:

@@ -9,8 +9,9 @@ import pandas as pd
 import xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 
+from modelyard.capture.errors import PublishError
 from modelyard.capture.formats import onnx_graph
-from modelyard.capture.formats.captured import Captured, Scores
+from modelyard.capture.formats.captured import Captured, Scores, reason
 from modelyard.capture.formats.scores import positive_or_index
 from modelyard.capture.frames import encode
 from modelyard.spec.manifest import Feature, Task
@@ -38,6 +39,11 @@ def capture(
 
     online, why = None, ""
     try:
+        if "c" in (loaded.feature_types or ()):
+            raise PublishError(
+                "categories of its own (enable_categorical) have no ONNX form: train on the numbers that "
+                "modelyard.capture.encode makes of them"
+            )
         plain = xgboost.Booster(model_file=bytearray(native))
         plain.feature_names = plain.feature_types = None  # the converter knows columns by number alone
         converted = onnxmltools.convert_xgboost(
@@ -45,7 +51,7 @@ def capture(
         )
         online = onnx_graph.standard(converted, "matrix", task, classes).SerializeToString(deterministic=True)
     except Exception as error:  # whatever the converter raises means that it does not know this model
-        why = f"onnxmltools: {error}"
+        why = reason("onnxmltools", error)
     return Captured("xgboost", native, "ubj", online, score, why, _parameters(booster))
 
 

@@ -36,7 +36,7 @@ def rows(count: int = 400, seed: int = 1) -> pd.DataFrame:
         {
             "x": np.where(random.random(count) < 0.1, np.nan, x),
             "count": z,
-            "kind": pd.Series(kind).where(random.random(count) > 0.05, None),
+            "kind": pd.Series(kind).where(random.random(count) > 0.05),
             "flag": random.random(count) < 0.5,
             "value": value,
             "high": value > 5,

@@ -81,7 +81,7 @@ def test_signature_names_types_ranges_categories_and_what_may_be_missing() -> No
     [
         (pd.Series(pd.to_datetime(["2026-01-01"])), "Column 'c' is datetime64.*: give the seconds or days"),
         (pd.Series([1 + 2j]), "Column 'c' is complex128; a feature is"),
-        (pd.Series([{}]), "Column 'c' is object; a feature is"),
+        (pd.Series([{}]), "Column 'c' holds objects, of type dict; a feature is"),
         (pd.Series([np.nan, np.nan]), "Column 'c' is empty in training"),
         (pd.Series([1.0, np.inf]), "Column 'c' holds an infinite number"),
         (pd.Series([f"t{i}" for i in range(1001)]), "Column 'c' has 1,001 different texts"),
@@ -164,3 +164,16 @@ def test_digest_depends_on_content_and_not_on_how_it_is_stored() -> None:
 )
 def test_digest_changes_with_any_change_of_the_content(changed: pd.DataFrame) -> None:
     assert frames.digest(changed) != frames.digest(frame())
+
+
+def test_whole_numbers_that_floats_take_for_the_same_have_digests_of_their_own() -> None:
+    large = pd.DataFrame({"id": [2**53, 2**53 + 1, -(2**60)]})
+    other = pd.DataFrame({"id": [2**53, 2**53 + 2, -(2**60)]})
+    near = pd.DataFrame({"id": [2**53, 2**53, -(2**60)]})
+    assert len({frames.digest(large), frames.digest(other), frames.digest(near)}) == 3
+    assert frames.digest(large) == frames.digest(large.astype("Int64"))
+    holes = pd.DataFrame({"id": pd.array([2**53, 2**53 + 1, None], "Int64")})
+    assert frames.digest(holes) != frames.digest(large)
+    assert frames.digest(pd.DataFrame({"id": [2**64 - 1]})) != frames.digest(
+        pd.DataFrame({"id": [2**64 - 2]})
+    )

@@ -263,7 +263,32 @@ def test_rows_after_any_sample_change_the_fingerprint(registry: Path) -> None:
         ({"test": None}, r"rows that it was not trained on: give them as test="),
         ({"test": frame().drop(columns="x")}, "test: there is no column 'x', which the model takes"),
         ({"test": frame().iloc[:0]}, "test: there are no rows"),
-        ({"data": [1, 2]}, "data: expected a data frame, or where to read one, not a list"),
+        ({"data": [1, 2]}, "data: expected a data frame, or where to read one, but this is of type list"),
+        ({"name": None}, "name: 'None' is not TEAM/MODEL"),
+        ({"target": 1}, "target: expected the name of a column, but this is of type int"),
+        ({"model": LinearRegression}, "model: LinearRegression is a class, not a model: fit one"),
+        ({"model": LinearRegression()}, "model: this LinearRegression is not fitted: fit it first"),
+        ({"features": "x"}, r"features: expected a list of texts, such as \["),
+        ({"classes": ["low", "high"]}, 'classes: .* looks like a regression: .* task="classification"'),
+        ({"about": ["x"]}, "about: expected a dictionary .* but this is of type list"),
+        ({"about": {"x": 1}}, r'about: expected About\("...".* but this is of type int'),
+        ({"parameters": [1]}, "parameters: expected a dictionary .* of type list"),
+        ({"metrics": {"mae": 1.0}}, "metrics: expected modelyard.capture.Metrics, .* of type dict"),
+        ({"snapshot": "2026-01-01"}, "snapshot: expected a datetime with its time zone, .* of type str"),
+        ({"naive": "x"}, "naive: expected a number, or one per row of test, not 'x'"),
+        ({"naive": [1, 2]}, r"naive: .* which has 20; these are of shape \(2,\)"),
+        ({"test": frame().iloc[:1]}, "test: one row does not tell how good a model is"),
+        ({"data": frame().assign(y=np.inf)}, "target: 'y' is infinite in 40 rows of data"),
+        ({"data": pd.concat([frame(), frame()[["y"]]], axis=1)}, "data: there are several columns 'y'"),
+        ({"data": pd.concat([frame(), frame()[["x"]]], axis=1)}, "data: there are several columns 'x'"),
+        (
+            {"data": frame().set_axis([("a", "x"), ("a", "n"), "y"], axis=1)},
+            r"data: column \('a', 'x'\) is not",
+        ),
+        (
+            {"data": frame().assign(y=["a", 1] * 20), "task": "classification"},
+            "several types, int, str: convert",
+        ),
         ({"data": frame().assign(y=np.nan)}, "target: 'y' is missing in 40 rows of data"),
         ({"data": "rows.txt"}, r"rows\.txt is no \.csv or \.parquet"),
         ({"time": "when"}, "time: data has no column 'when'; it has x, note, y"),
@@ -272,7 +297,6 @@ def test_rows_after_any_sample_change_the_fingerprint(registry: Path) -> None:
         ({"source": "nowhere.csv"}, r"source: there is no file nowhere\.csv"),
         ({"environment": "prodd"}, r"there is no environments/prodd\.yaml.*Did you mean 'prod'\?"),
         ({"registry_at": "ftp://x"}, "'ftp://x' is no store"),
-        ({"model": LinearRegression()}, "LinearRegression"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_written(
@@ -295,6 +319,29 @@ def test_scripts_end_with_the_message_and_exit_code_2(
     assert capsys.readouterr().err.startswith("name: 'line' is not TEAM/MODEL")
     main(line)
     assert capsys.readouterr().out.startswith("geometry/line@1 published")
+
+
+def test_what_fails_in_a_script_shows_its_line_and_the_message_alone(registry: Path) -> None:
+    """A data scientist's own script, without any wrapper: no walk through the insides of this package."""
+    script = (
+        "from tests.modelyard.capture.test_publishing import frame\n"
+        "from modelyard.capture import publish\n"
+        "rows = frame()\n"
+        f"publish(rows.mean, name='a/b', data=rows, target='z', entry_point={__file__!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()
+    assert said[-1].startswith("modelyard.capture.PublishError: name: 'a/b' is not TEAM/MODEL")
+    assert sum(line.startswith("  File ") for line in said) == 2, done.stderr
+    assert "During handling" not in done.stderr
+
+
+def test_a_name_that_no_column_may_have_is_told_with_one_that_may(registry: Path) -> None:
+    rows = frame().rename(columns={"x": "Loan amount (EUR)"})
+    model = LinearRegression().fit(rows[["Loan amount (EUR)"]], rows["y"])
+    with pytest.raises(PublishError, match=r"'Loan amount \(EUR\)' cannot .* such as to 'Loan_amount__EUR_'"):
+        line(model=model, data=rows, test=rows)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
