@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from cli.errors import CommandError
 from cli.pin import parse_model, parse_version
 from cli.registry import published
+from cli.registry import versions as known_versions
 from modelyard.naming import Names
 from modelyard.spec.base import Pattern
 from modelyard.spec.container import Local, container_config, rendered
@@ -102,22 +103,44 @@ def choose(root: Path, target: str, *, pattern: Pattern, environment: str | None
             manifest, _ = published(registry, *parse_version(target))
             versions.append(Chosen(model, manifest))
             continue
-        versions.append(Chosen(model, model.manifest))
+        versions.append(Chosen(model, _as_trained_here(model.manifest, registry)))
         if model.canary:
-            versions.append(Chosen(model, model.canary, canary=True))
+            versions.append(Chosen(model, _as_trained_here(model.canary, registry), canary=True))
     for chosen in versions:
         _check_files(chosen.manifest, registry)
     return Choice(team, Names.of(spec), tuple(versions))
 
 
+def _as_trained_here(pinned: Manifest, registry: Path) -> Manifest:
+    """Return the manifest by which this registry has the pinned model files.
+
+    Who trains a version again gets the same files, and signs them with a key of his own: what is pinned names
+    a signature that only the registry of its publisher has.
+    """
+    parts = pinned.team, pinned.model, pinned.version
+    if pinned.version not in known_versions(registry, pinned.team, pinned.model):
+        return pinned
+    held, _ = published(registry, *parts)
+    same = (held.artifact, held.online, held.signature) == (pinned.artifact, pinned.online, pinned.signature)
+    return held if same else pinned
+
+
 def _check_files(manifest: Manifest, registry: Path) -> None:
     name = f"{manifest.team}/{manifest.model}@{manifest.version}"
-    for artifact in filter(None, (manifest.artifact, manifest.online)):
-        if "://" not in artifact.uri and not (registry / artifact.uri).is_file():
+    signature = manifest.signing.bundle if manifest.signing else None
+    for file in filter(None, (manifest.artifact, manifest.online, signature)):
+        if "://" in file.uri or (registry / file.uri).is_file():
+            continue
+        if manifest.version in known_versions(registry, manifest.team, manifest.model):
             raise CommandError(
-                f"The registry {registry} lacks {artifact.uri}, a file of {name}. Publish that version to it,"
-                " the examples with: make train; or name another with --registry or MODELYARD_REGISTRY"
+                f"The registry {registry} has a {name} that is not the pinned one: {file.uri} is missing. "
+                f"Run what it has by naming {name}, pin that with `modelyard pin {name}`, or name another "
+                "registry with --registry or MODELYARD_REGISTRY"
             )
+        raise CommandError(
+            f"The registry {registry} lacks {file.uri}, a file of {name}. Publish that version to it,"
+            " the examples with: make train; or name another with --registry or MODELYARD_REGISTRY"
+        )
 
 
 def write(choice: Choice, folders: Folders, into: Path) -> None:

@@ -98,9 +98,9 @@ def check_given(model: Any, captured: Captured, classes: tuple[str, ...] | None,
         worst, row = _worst(rows, said, served, beyond)
         raise PublishError(
             f"Servers would give other predictions than this model for {int(beyond.sum()):,} of "
-            f"{len(rows):,} training rows. The worst: {served[worst]:.9g} instead of {said[worst]:.9g} for {row}. Train on "
-            "the very rows that are given as data: missing texts as NaN, not None (data.fillna(numpy.nan)), "
-            "and categories in the same order"
+            f"{len(rows):,} training rows. The worst: {served[worst]:.9g} instead of {said[worst]:.9g} for "
+            f"{row}. Train on the very rows that are given as data: missing texts as NaN, not None "
+            "(data.fillna(numpy.nan)), and categories in the same order"
         )
 
 

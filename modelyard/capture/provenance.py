@@ -7,10 +7,13 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from modelyard.capture import installed
@@ -18,6 +21,12 @@ from modelyard.capture.errors import PublishError
 from modelyard.spec.manifest import Dependencies, TrainingCode, TrainingEnvironment
 
 _HERE = Path(__file__).resolve().parents[1]
+_PIECE = 1 << 20
+_SHORT = re.compile(r"(?:[^@/\s]+@)?(?P<host>[A-Za-z0-9.-]{2,}):(?!//)(?P<path>[^\s?#]+)")
+# What changed in a submodule, not that something did; and no setting of this user's that changes the text.
+_WHOLE = ("--submodule=diff", "--no-textconv", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
+# Git's own variables, of a hook for example, would have it look at another checkout.
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 def entry_point() -> Path:
@@ -46,12 +55,13 @@ def code(entry: Path) -> TrainingCode:
         PublishError: this is no git checkout with a commit, so the version could not be traced.
     """
     root = checkout(entry)
-    diff = _git(root, "diff", "--no-ext-diff", "--no-color", "--binary", "HEAD")
-    untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard").decode().split("\0")[:-1]
-    changes = hashlib.sha256(diff)
+    changes = hashlib.sha256()
+    # A changed file of gigabytes is no reason to need as much memory.
+    differs = _hashed(root, changes, "diff", "--no-ext-diff", "--no-color", "--binary", *_WHOLE, "HEAD")
+    untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")[:-1]
     for name in sorted(untracked):
-        changes.update(name.encode() + b"\0" + hashlib.sha256(_content(root / name)).digest())
-    dirty = bool(diff or untracked)
+        changes.update(name + b"\0" + _digest(root / os.fsdecode(name)))
+    dirty = bool(differs or untracked)
     return TrainingCode(
         repository=_repository(root),
         commit=_git(root, "rev-parse", "HEAD").decode().strip(),
@@ -61,11 +71,20 @@ def code(entry: Path) -> TrainingCode:
     )
 
 
-def _content(path: Path) -> bytes:
+def _digest(path: Path) -> bytes:
+    """Return the digest of a file that git does not know."""
+    if path.is_symlink():
+        return hashlib.sha256(os.fsencode(os.readlink(path))).digest()
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
     except (FileNotFoundError, IsADirectoryError):  # gone in the meantime, or a checkout in this one
-        return b""
+        return hashlib.sha256(b"").digest()
+    except OSError as error:
+        raise PublishError(
+            f"A version records uncommitted changes, but {path} cannot be read: {error.strerror}. Let it be "
+            "read, commit it, or name it in .gitignore"
+        ) from None
 
 
 def created() -> datetime:
@@ -150,6 +169,8 @@ def _imports(file: Path, root: Path, seen: set[Path]) -> set[str]:
 def _repository(root: Path) -> str:
     """Return the origin's address without credentials, or the project's name if there is none to share."""
     configured = _git(root, "config", "--default", "", "--get", "remote.origin.url").decode().strip()
+    if short := _SHORT.fullmatch(configured):  # as git writes ssh addresses
+        return f"ssh://{short['host']}/{short['path'].lstrip('/')}"
     address = urlsplit(configured)
     if address.scheme in ("https", "http", "ssh", "git") and address.hostname:
         return f"{address.scheme}://{address.hostname}{address.path}"
@@ -160,14 +181,42 @@ def _repository(root: Path) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
+    with tempfile.TemporaryFile() as said:
+        with _started(folder, said, arguments) as process:
+            assert process.stdout is not None
+            output = process.stdout.read()
+        _check(process, said, folder, arguments)
+    return output
+
+
+def _hashed(folder: Path, digest: Any, *arguments: str) -> bool:
+    """Add what git says to a digest, piece by piece; return whether it says anything."""
+    anything = False
+    with tempfile.TemporaryFile() as said:
+        with _started(folder, said, arguments) as process:
+            assert process.stdout is not None
+            while piece := process.stdout.read(_PIECE):
+                digest.update(piece)
+                anything = True
+        _check(process, said, folder, arguments)
+    return anything
+
+
+def _started(folder: Path, said: IO[bytes], arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    variables = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     command = ["git", "-C", str(folder), *arguments]
     try:
-        return subprocess.run(command, check=True, capture_output=True).stdout
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=variables)
     except FileNotFoundError:
         raise PublishError("git is not installed; a version records the commit that trained it") from None
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode().partition("\n")[0] or f"`git {' '.join(arguments)}` failed"
-        raise PublishError(
-            f"A version records the commit that trained it, but git says about {folder}: {reason}. "
-            "Commit the training code first"
-        ) from None
+
+
+def _check(process: subprocess.Popen[bytes], said: IO[bytes], folder: Path, arguments: Sequence[str]) -> None:
+    if process.returncode == 0:
+        return
+    said.seek(0)
+    reason = said.read().decode(errors="replace").partition("\n")[0] or f"`git {' '.join(arguments)}` failed"
+    raise PublishError(
+        f"A version records the commit that trained it, but git says about {folder}: {reason}. "
+        "Commit the training code first"
+    )

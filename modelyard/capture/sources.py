@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pandas as pd
 
@@ -36,7 +37,8 @@ def look_at(source: str | Path, root: Path, snapshot: datetime | None = None) ->
 
     Args:
         source: a file; `gs://` or `s3://` and bucket, with an object or a prefix that ends in `/`;
-            `bigquery://project.dataset.table`; or any other address, which is noted as it is.
+            `bigquery://project.dataset.table`; or any other address, which is noted without user, password
+            and query.
         root: folder that files are named relative to; others are named without their folder.
         snapshot: time as of which a table was read; default: now.
 
@@ -52,7 +54,16 @@ def look_at(source: str | Path, root: Path, snapshot: datetime | None = None) ->
         return Source(text, tuple(_explained(text, _gs)))
     if text.startswith("s3://"):
         return Source(text, tuple(_explained(text, _s3)))
-    return Source(text)
+    return Source(_without_secrets(text))
+
+
+def _without_secrets(address: str) -> str:
+    """Return an address without user, password and query: passwords and signatures of links stand there."""
+    parts = urlsplit(address)
+    if not parts.netloc:
+        return address
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", parts.fragment))
 
 
 def read(source: str | Path, snapshot: datetime | None = None) -> pd.DataFrame:

@@ -26,8 +26,8 @@ def check(
     """
     if version:
         yield _equal("manifest", digest_of(dict(version.document)), version.manifest.digest, "registered")
-    if version and prediction.code_digest == version.manifest.digest:
-        yield Check("manifest served", Status.VERIFIED, version.manifest.digest)
+    if version and prediction.code_digest:
+        yield _equal("manifest served", prediction.code_digest, version.manifest.digest, "registered")
     if version and deployment:
         yield _equal("manifest deployed", deployment.manifest_digest, version.manifest.digest, "registered")
     if deployment and prediction.image_digest not in _UNKNOWN and deployment.image_digest not in _UNKNOWN:

@@ -137,8 +137,7 @@ def _image(prediction: Prediction, checks: dict[str, Check]) -> Iterator[Line]:
     if prediction.image_digest:
         yield Line("digest", prediction.image_digest, checks.get("image"))
     if prediction.code_digest:
-        served = checks.get("manifest served")
-        yield Line("manifest served" if served else "code", prediction.code_digest, served)
+        yield Line("manifest served", prediction.code_digest, checks.get("manifest served"))
 
 
 def _deployment(deployment: Deployment | None, checks: dict[str, Check]) -> Iterator[Line]:

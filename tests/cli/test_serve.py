@@ -17,8 +17,11 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from cli.local import choose
+from modelyard.artifacts.signing import signing_key
 from modelyard.capture import publish
-from modelyard.spec.manifest import Manifest
+from modelyard.spec.base import Pattern
+from modelyard.spec.manifest import Manifest, digest_of
 from tests.cli.conftest import Run
 from tests.strategies import Team, Tree, environment_document, team_document
 
@@ -68,6 +71,44 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     document["models"].pop()
     tree = Tree({"dev": environment_document()}, {"flight-ops": Team(document, files)}).write(folder / "tree")
     return World(tree, registry, folder / "warehouse")
+
+
+def test_what_others_trained_again_is_served_as_they_signed_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pinned manifest names its publisher's signature, which no registry has but his own."""
+    own = tmp_path / "registry"
+    monkeypatch.setenv("MODELYARD_SIGNING_KEY", str(signing_key(tmp_path, {"HOME": str(tmp_path)})))
+    for version in (1, 2):
+        published(own, version)
+    choice = choose(world.tree, "flight-ops", pattern=Pattern.REST, environment=None, registry=own)
+    assert [chosen.manifest.version for chosen in choice.versions] == [1, 2]
+    for chosen in choice.versions:
+        signing = chosen.manifest.signing
+        assert signing and (own / signing.bundle.uri).is_file()
+        pinned = Manifest.model_validate_json(
+            (
+                world.registry / f"flight-ops/arrival-delay/{chosen.manifest.version}/manifest.json"
+            ).read_bytes()
+        )
+        assert chosen.manifest.artifact == pinned.artifact
+        assert pinned.signing and chosen.manifest.signing != pinned.signing
+
+
+def test_another_model_under_a_pinned_number_is_told(world: World, modelyard: Run, tmp_path: Path) -> None:
+    other = tmp_path / "registry"
+    (other / "flight-ops/arrival-delay").mkdir(parents=True)
+    # Version 2 of the one stands where version 1 of the pinned is looked for.
+    document = json.loads((world.registry / "flight-ops/arrival-delay/2/manifest.json").read_bytes())
+    document = document | {"version": 1}
+    document["digest"] = digest_of(document)
+    place = other / "flight-ops/arrival-delay/1"
+    place.mkdir()
+    (place / "manifest.json").write_text(json.dumps(document))
+    told = modelyard(f"--root={world.tree}", "serve", "flight-ops", f"--registry={other}")
+    assert told.code == 2
+    assert "has a flight-ops/arrival-delay@1 that is not the pinned one" in told.err
+    assert "modelyard pin flight-ops/arrival-delay@1" in told.err
 
 
 @contextmanager

