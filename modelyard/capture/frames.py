@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from modelyard.spec.manifest import (
 BINS = 10
 # More values than this are names or free text, of which a model learns nothing that lasts.
 MAX_CATEGORIES = 1000
+# A text of a pii feature that fewer rows have may tell of whom they are.
+MIN_PRIVATE_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,9 @@ def _feature(column: pd.Series, about: About) -> Feature:
             "underscores, begins with no digit, and is none that BigQuery keeps for itself. Rename it, such "
             f"as to '{column_name(str(column.name))}', before the model is trained"
         ) from None
+    private = about.sensitivity is Sensitivity.PII
+    if private and kind is FeatureType.STRING:
+        _refuse_rare(column)
     return Feature(
         name=str(column.name),
         type=kind,
@@ -121,9 +127,44 @@ def _feature(column: pd.Series, about: About) -> Feature:
         unit=about.unit,
         sensitivity=about.sensitivity,
         nullable=bool(column.isna().any()),
-        range=(float(present.min()), float(present.max())) if kind.numeric else None,
+        range=_range(present, private) if kind.numeric else None,
         categories=tuple(map(str, column.cat.categories)) if kind is FeatureType.STRING else None,
     )
+
+
+def _refuse_rare(column: pd.Series) -> None:
+    counts = column.value_counts()
+    if rare := int((counts < MIN_PRIVATE_ROWS).sum()):
+        raise PublishError(
+            f"Column '{column.name}' is pii, and {rare:,} of its texts are in fewer than {MIN_PRIVATE_ROWS} "
+            "rows each: the manifest would tell them to everybody who reads it. Group the rare ones before "
+            "the model is trained, or leave the column out"
+        )
+
+
+def _range(present: pd.Series, private: bool) -> tuple[float, float]:
+    """Return the smallest and largest value; of a pii feature a wider range, whose ends are no person's."""
+    low, high = float(present.min()), float(present.max())
+    if private and (step := 10 * private_step(present)):
+        low, high = _neat(math.floor(low / step) * step), _neat(math.ceil(high / step) * step)
+    return low, high
+
+
+def private_step(values: pd.Series) -> float:
+    """Return what numbers of a pii feature are rounded to in a manifest, a tenth of their spread's order.
+
+    0 where all are the same, which tells of nobody.
+    """
+    spread = float(values.max()) - float(values.min())
+    return float(10.0 ** (math.floor(math.log10(spread)) - 1)) if spread > 0 else 0.0
+
+
+def rounded(column: pd.Series) -> pd.Series:
+    """Return a column of a pii feature with its numbers rounded; texts and booleans as they are."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or not _type(column).numeric:
+        return column
+    step = private_step(column.dropna())
+    return (column.astype(np.float64) / step).round() * step if step else column
 
 
 def _type(column: pd.Series) -> FeatureType:
@@ -165,11 +206,12 @@ def _is_text(column: pd.Series) -> bool:
     return all(isinstance(value, str) for value in column.dropna())
 
 
-def baseline(column: pd.Series) -> Baseline:
+def baseline(column: pd.Series, *, private: bool = False) -> Baseline:
     """Return the reference distribution of `column`: counts over categories, or over frozen quantile bins.
 
     A value lies in the bin whose number is the count of edges below it, so an edge belongs to the bin on
-    its left. Edges are values that occur; where many values are equal there are fewer than `BINS` bins.
+    its left. Edges are values that occur; where many values are equal there are fewer than `BINS` bins. Those
+    of a `private` one, of a pii feature, are rounded, so that none is a person's value.
     """
     present = column.dropna()
     missing = short(1 - len(present) / len(column))
@@ -181,6 +223,11 @@ def baseline(column: pd.Series) -> Baseline:
         return CategoricalBaseline(counts={"false": len(present) - true, "true": true}, missing=missing)
     values = present.to_numpy(np.float64)
     edges = quantile_edges(values)
+    if private and (step := private_step(present)):
+        steps = sorted({round(edge / step) for edge in edges})
+        edges = [
+            edge for edge in (_neat(count * step) for count in steps) if values.min() <= edge < values.max()
+        ]
     bins = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
     return NumericBaseline(
         edges=tuple(edges),
@@ -241,6 +288,11 @@ def _update(content: Any, header: Iterable[object], payload: bytes) -> None:
 def short(number: float) -> float:
     """Return `number` with six significant digits: enough to compare with, short enough to read."""
     return float(f"{number:.6g}")
+
+
+def _neat(number: float) -> float:
+    """Return a multiple of a power of ten without the last digits that binary numbers add."""
+    return float(f"{number:.12g}")
 
 
 def column_name(text: str) -> str:

@@ -60,10 +60,16 @@ def check(captured: Captured, features: Sequence[Feature], *frames: pd.DataFrame
                 captured, given.iloc[where], online[where], _allowed(native)[where]
             )
         if beyond.any():
-            _refuse(given, native, online, beyond)
+            _refuse(given, native, online, beyond, features)
 
 
-def check_given(model: Any, captured: Captured, classes: tuple[str, ...] | None, given: pd.DataFrame) -> None:
+def check_given(
+    model: Any,
+    captured: Captured,
+    features: Sequence[Feature],
+    classes: tuple[str, ...] | None,
+    given: pd.DataFrame,
+) -> None:
     """Check that a model says about the rows, as they were given, what its file says about them as served.
 
     It does not where training's categories stood in another order than the data's, or where missing texts
@@ -72,6 +78,7 @@ def check_given(model: Any, captured: Captured, classes: tuple[str, ...] | None,
     Args:
         model: as it was given; one that does not take these rows was trained on a matrix, and is let pass.
         captured: its files.
+        features: the signature's features.
         classes: names of a classifier's classes.
         given: the features of the training rows, as they were given.
 
@@ -95,7 +102,7 @@ def check_given(model: Any, captured: Captured, classes: tuple[str, ...] | None,
     served = captured.score(inputs.iloc[:ROWS])
     beyond = _beyond(said, served, _allowed(said))
     if beyond.mean() > MAX_ROUNDED:
-        worst, row = _worst(rows, said, served, beyond)
+        worst, row = _worst(rows, said, served, beyond, features)
         raise PublishError(
             f"Servers would give other predictions than this model for {int(beyond.sum()):,} of "
             f"{len(rows):,} training rows. The worst: {served[worst]:.9g} instead of {said[worst]:.9g} for "
@@ -222,8 +229,10 @@ def _on_threshold(captured: Captured, frame: pd.DataFrame, online: Scores, allow
     return found
 
 
-def _refuse(frame: pd.DataFrame, native: Scores, online: Scores, beyond: Flags) -> NoReturn:
-    worst, row = _worst(frame, native, online, beyond)
+def _refuse(
+    frame: pd.DataFrame, native: Scores, online: Scores, beyond: Flags, features: Sequence[Feature]
+) -> NoReturn:
+    worst, row = _worst(frame, native, online, beyond, features)
     raise PublishError(
         f"The ONNX form answers otherwise than the model for {int(beyond.sum()):,} of {len(frame):,} rows. "
         f"The worst: {online[worst]:.9g} instead of {native[worst]:.9g} for {row}. Publish with online=False "
@@ -231,13 +240,19 @@ def _refuse(frame: pd.DataFrame, native: Scores, online: Scores, beyond: Flags) 
     )
 
 
-def _worst(frame: pd.DataFrame, one: Scores, other: Scores, beyond: Flags) -> tuple[int, str]:
-    """Return the number of the row in which two answers differ most, and the row as JSON."""
+def _worst(
+    frame: pd.DataFrame, one: Scores, other: Scores, beyond: Flags, features: Sequence[Feature]
+) -> tuple[int, str]:
+    """Return the number of the row in which two answers differ most, and the row as JSON.
+
+    Messages end up in the logs of workflows: protected values are not in them.
+    """
     with np.errstate(invalid="ignore"):
         difference = np.abs(one - other)
     worst = int(np.where(beyond, np.nan_to_num(difference, nan=np.inf), -1.0).argmax())
     shown = json.loads(frame.iloc[[worst]].to_json(orient="records"))[0]
-    return worst, json.dumps(shown, ensure_ascii=False)
+    protected = {f.name: f"not shown, {f.sensitivity}" for f in features if f.sensitivity.restricted}
+    return worst, json.dumps({**shown, **protected}, ensure_ascii=False)
 
 
 def _lost(column: pd.Series) -> float:

@@ -34,6 +34,7 @@ from modelyard.capture.formats.captured import Captured
 from modelyard.capture.frames import About
 from modelyard.capture.results import HeldOut
 from modelyard.spec import manifest as spec
+from modelyard.spec.base import Sensitivity
 from modelyard.spec.manifest import Manifest, Metrics, Prediction, Signature, Task
 
 _MAX_TEXT = 200
@@ -175,6 +176,7 @@ def publish(
     (inputs,) = frames.categorize(train[columns])
     described = frames.features(inputs, {key: _about(value) for key, value in about.items()})
     signature = checks.valid(Signature, "signature", features=described, prediction=output)
+    private = [feature.name for feature in described if feature.sensitivity is Sensitivity.PII]
     truth = results.as_numbers(train[target], labels)
     held_out = None
     if test is not None:
@@ -184,7 +186,7 @@ def publish(
         )
 
     captured = _captured(model, signature, kind, online=online)
-    parity.check_given(model, captured, output.classes, train[columns])
+    parity.check_given(model, captured, described, output.classes, train[columns])
     parity.check_rounding(captured, described, inputs)
     parity.check(captured, described, inputs, *([held_out.inputs] if held_out else []))
 
@@ -198,7 +200,7 @@ def publish(
             without = checks.naive_of(without, len(unseen))
             metrics = results.measured(held_out.truth, answers, without, labels)
         spread = evaluation.metric_std(metrics.primary, held_out.truth, answers)
-        error = results.expected_error(held_out, answers, labels)
+        error = results.expected_error(held_out, answers, labels, private)
     if metrics is None:
         raise PublishError(
             "A version is published with its result on rows that it was not trained on: give them as "
@@ -230,7 +232,7 @@ def publish(
         "environment": provenance.environment(),
         "parameters": _plain({**captured.parameters, **parameters}),
         "baselines": results.baselines(
-            inputs, predicted, truth, labels, error=error, metric_std=spread, times=times
+            inputs, predicted, truth, labels, error=error, metric_std=spread, times=times, private=private
         ),
         "digest": "sha256:" + "0" * 64,
     }

@@ -1,5 +1,6 @@
 """What a model answers on training and on held-out rows, and how good that is."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,15 +91,18 @@ def baselines(
     error: ErrorBaseline | None,
     metric_std: float | None,
     times: pd.Series | None = None,
+    private: Collection[str] = (),
 ) -> Baselines:
     """Return the reference distributions of features, predictions and labels, on the training rows.
 
-    With `times`, of each row, those of features and predictions say how training's own days differ.
+    With `times`, of each row, those of features and predictions say how training's own days differ. Of the
+    features `private` no number is a person's own.
     """
     classes_predicted = labels if labels is not None and len(labels.names) > 2 else None
     return Baselines(
         features={
-            str(name): _by_day(frames.baseline(column), column, times) for name, column in inputs.items()
+            str(name): _by_day(frames.baseline(column, private=name in private), column, times)
+            for name, column in inputs.items()
         },
         prediction=_distribution(answers, classes_predicted, times),
         target=_distribution(truth, labels),
@@ -120,11 +124,16 @@ def _distribution(numbers: Scores, labels: Labels | None, times: pd.Series | Non
     return _by_day(frames.baseline(values), values, times)
 
 
-def expected_error(held_out: HeldOut, answers: Scores, labels: Labels | None) -> ErrorBaseline | None:
+def expected_error(
+    held_out: HeldOut, answers: Scores, labels: Labels | None, private: Collection[str] = ()
+) -> ErrorBaseline | None:
     """Return what estimates the error before labels arrive; nothing does for more than two classes."""
     if labels is None:
         names = [str(name) for name in held_out.inputs.columns]
-        return evaluation.loss_tree(frames.encode(held_out.inputs), names, held_out.truth, answers)
+        # Thresholds lie between values that occur.
+        coarse = {name: frames.rounded(held_out.inputs[name]) for name in private}
+        inputs = frames.encode(held_out.inputs.assign(**coarse))
+        return evaluation.loss_tree(inputs, names, held_out.truth, answers)
     if len(labels.names) == 2:
         return evaluation.calibration(held_out.truth, answers)
     return None

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from modelyard.capture import PublishError, categorize, encode, parity, publish
+from modelyard.capture import About, PublishError, Sensitivity, categorize, encode, parity, publish
 from modelyard.capture.formats import capture, onnx_graph
 from modelyard.capture.formats.lightgbm import with_float32_thresholds
 from modelyard.capture.formats.sklearn import reproducible
@@ -213,6 +213,10 @@ def test_a_wrong_conversion_is_refused_and_the_worst_row_shown(monkeypatch: pyte
     shown = json.loads(message[message.index("{") : message.index("}") + 1])
     assert set(shown) == set(FEATURES)
     assert shown["count"] == 7
+    # Messages end up in the logs of workflows.
+    protected = features(INPUTS, {"count": About(sensitivity=Sensitivity.CONFIDENTIAL)})
+    with pytest.raises(PublishError, match='"count": "not shown, confidential"'):
+        parity.check(wrong, protected, INPUTS)
 
 
 def test_a_forest_that_splits_on_missing_values_is_refused(registry: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,51 @@ def test_what_data_cannot_say_is_given(registry: Path) -> None:
     assert manifest.data.uri == "pkg:pypi/lines@1#straight"
     assert manifest.parameters["seed"] == 1 and len(str(manifest.parameters["note"])) == 200
     assert "skipped" not in manifest.parameters and manifest.parameters["ratio"] == "inf"
+
+
+def test_no_number_of_a_person_stands_in_a_manifest(registry: Path) -> None:
+    """Salaries are unique; neither range nor bins nor the loss tree may tell one."""
+    random = np.random.default_rng(3)
+    salary = np.unique(random.lognormal(10, 0.4, 500).round(2))
+    account = 4_000_000_000 + random.permutation(len(salary)) * 7919 + 3
+    rows = pd.DataFrame({"salary": salary, "account": account, "y": salary / 100})
+    rows["y"] += (salary > 25_000) * random.normal(0, 300, len(salary))  # there is something to split on
+    model = LinearRegression().fit(rows[["salary", "account"]] / [1, 1e9], rows["y"])
+
+    def numbers(value: Any) -> Iterator[float]:
+        if isinstance(value, dict | list):
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from numbers(item)
+        elif isinstance(value, float | int):
+            yield float(value)
+
+    def told(level: Sensitivity) -> set[float]:
+        about = {name: About(sensitivity=level) for name in ("salary", "account")}
+        manifest = line(model=model, data=rows, test=rows, about=about, name=f"people/{level}").manifest
+        document = manifest.model_dump(mode="json")
+        assert manifest.baselines.features["salary"].missing == 0
+        low, high = document["signature"]["features"][0]["range"]
+        assert low <= salary.min() and salary.max() <= high
+        counts = document["baselines"]["features"]["salary"]["counts"]
+        assert len(counts) > 5 and sum(counts) == len(salary)
+        return set(numbers(document)) & {*map(float, salary), *map(float, account)}
+
+    assert told(Sensitivity.INTERNAL)
+    assert told(Sensitivity.PII) == set()
+
+
+def test_texts_of_few_people_are_refused(registry: Path) -> None:
+    rows = frame().assign(town=["Ulm"] * 15 + ["Bonn"] * 16 + ["Prerow"] * 9)
+    town = About(sensitivity=Sensitivity.PII)
+
+    def fare(columns: Any) -> Any:
+        return np.where(columns["town"] == "Ulm", 1.0, 2.0)
+
+    changes: dict[str, Any] = {"model": fare, "features": ["town"], "about": {"town": town}}
+    with pytest.raises(PublishError, match="'town' is pii, and 1 of its texts are in fewer than 10 rows"):
+        line(data=rows, test=rows, **changes)
+    grouped = rows.replace({"town": {"Prerow": "Bonn"}})
+    line(data=grouped, test=grouped, **changes)
 
 
 def test_the_days_of_training_tell_what_is_usual(registry: Path) -> None:
