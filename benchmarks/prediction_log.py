@@ -34,7 +34,7 @@ OUTPUT = Path("build/bench/prediction_log.json")
 
 def entry(ids: PredictionIds) -> bytes:
     """Return the entry of one request, as a server makes it."""
-    return encode(Entry(time.time_ns() // 1000, 812, "bench", None, ids.take(1), VALUES, [12.5]))
+    return encode([Entry(time.time_ns() // 1000, 812, "bench", None, ids.take(1), VALUES, [12.5])])
 
 
 async def answer(requests: int, under_way: int, log: PredictionLog | None) -> tuple[float, float]:

@@ -444,7 +444,7 @@ def _cpu_seconds(pid: int) -> float:
 
 def _is_of_log(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        return b"serving_images.prediction_log" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"prediction_log" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
 
 

@@ -12,19 +12,19 @@ In a server (one event loop):
     ids = PredictionIds()                             # one per process
     ...
     if log.refuses(key): answer 503                   # STOP_SERVING and no room: before any work is done
-    entry = encode(Entry(time_us, latency_us, caller, trace_id, ids.take(n), values_row_by_row, predictions))
-    log.append(key, entry, n, done)                   # never blocks; then, in the loop, done(outcome)
+    entry = Entry(time_us, latency_us, caller, trace_id, ids.take(n), values_row_by_row, predictions)
+    log.append(key, encode([entry, ...]), n, done)    # never blocks; then, in the loop, done(outcome)
     ...
-    await log.close(timeout=20)                       # flush, close the segment, let the shipper finish
+    await log.aclose(timeout=20)                      # flush, close the segment, let the shipper finish
 
 `done` gets Outcome.DURABLE (answer), Outcome.DROPPED (KEEP_SERVING: answer; the row is lost, counted and
 alarmed) or Outcome.REFUSED (STOP_SERVING: answer 503 and no prediction). It always runs later, never within
-`append`. `await log.write(key, entry, n)` is the same as a coroutine that returns the outcome.
+`append`. `await log.write(key, entries, n)` is the same as a coroutine that returns the outcome.
 `log.add(key, schema)` brings a version loaded later. `log.counts()` are the totals, `log.counts_by_key()`
 those of each key; both are cheap enough for every scrape.
 
-In a worker with threads: `log.append_sync(key, entry, n)` returns the outcome, once durable. Any thread may
-call it. `log.append_threaded(key, entry, n, done)` does not wait: `done` runs in the log's own thread.
+In a worker with threads, `ThreadedLog` is the same for any thread: `log.write(key, entries, n)` returns the
+outcome, once durable; `log.append(key, entries, n, done)` does not wait: `done` runs in the log's own thread.
 
 In a batch job, whose chunks can be sent again, no write-ahead log is needed:
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from modelyard.prediction_id import PredictionIds
     from serving_images.prediction_log.entry import Entry, LogSchema, decode, encode
     from serving_images.prediction_log.log import LogCounts, LogInUseError, Outcome, Policy, PredictionLog
+    from serving_images.prediction_log.threaded import ThreadedLog
 
 __all__ = [
     "Entry",
@@ -58,12 +59,14 @@ __all__ = [
     "Policy",
     "PredictionIds",
     "PredictionLog",
+    "ThreadedLog",
     "decode",
     "encode",
 ]
 
 _MODULES = {
     "PredictionIds": "modelyard.prediction_id",
+    "ThreadedLog": f"{__name__}.threaded",
     **dict.fromkeys(("Entry", "LogSchema", "decode", "encode"), f"{__name__}.entry"),
 }
 

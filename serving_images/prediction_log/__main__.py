@@ -89,10 +89,24 @@ def _follow(folder: Path, sink: Callable[[], Sink]) -> int:
     shipper = Shipper(folder, sink)
     while not server.ended(_POLL_SECONDS):
         shipper.pass_over()
-    while not shipper.pass_over() and time.monotonic() < server.patience:
-        time.sleep(min(shipper.next_attempt(), _POLL_SECONDS))
+    closed = _closed(folder, server.pid)
+    while not (shipper.pass_over() and closed) and time.monotonic() < server.patience:
+        time.sleep(min(shipper.next_attempt() or _POLL_SECONDS, _POLL_SECONDS))
+        closed = closed or _closed(folder, server.pid)
     shipper.close()
     return 0
+
+
+def _closed(folder: Path, server: int) -> bool:
+    """Close what the server left open; return whether it is: the server's last writes may be under way."""
+    try:
+        lock = folders.lock(folder)
+    except LogInUseError:
+        # Another server that has the folder by now has closed it.
+        return folders.holder(folder) != server or not folders.segments(folder, folders.OPEN)
+    folders.recover(folder)
+    os.close(lock)
+    return True
 
 
 def _taken(folder: Path) -> bool:
@@ -107,6 +121,7 @@ class _Server:
     """The server at the other end of stdin. At its end it may say how many seconds to go on."""
 
     def __init__(self) -> None:
+        self.pid = os.getppid()
         self.patience = 0.0  # time.monotonic() until which to go on; 0: the server lives
         self._said = b""
 

@@ -1,5 +1,6 @@
 """What is logged: entries, one per request with all its rows, and the schema that types them."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -66,7 +67,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     """Flags of each of the n rows; None: none has any."""
 
 
-encode = msgspec.msgpack.Encoder().encode
-"""Return an entry as bytes, for `PredictionLog.append`."""
-decode = msgspec.msgpack.Decoder(Entry).decode
-"""Return an entry from bytes; raises msgspec.DecodeError."""
+encode: Callable[[Sequence[Entry]], bytes] = msgspec.msgpack.Encoder().encode
+"""Return entries of one schema as bytes, for `PredictionLog.append`."""
+decode: Callable[[bytes | memoryview], list[Entry]] = msgspec.msgpack.Decoder(list[Entry]).decode
+"""Return entries from bytes; raises msgspec.DecodeError."""

@@ -1,6 +1,6 @@
 """The folder of a log: its locks, the names of its segments, and the quarantine for what cannot be read.
 
-lock                            held by the process that writes
+lock                            held by the server, and by the process that writes for it
 shipper.lock                    held by the process that ships
 <sequence>-<time_us>-<id>.open  segment being written
 <sequence>-<time_us>-<id>.log   closed segment, not yet acknowledged by the store
@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,25 +50,49 @@ def name(sequence: int, time_us: int, identity: str) -> str:
     return f"{sequence:010d}-{time_us:016d}-{identity}"
 
 
-def lock(folder: Path, which: str = "lock") -> int:
+def lock(folder: Path, which: str = "lock", patience: float = 0.0) -> int:
     """Take a lock of the folder and return its descriptor; the kernel gives it back when the process ends.
+
+    Args:
+        folder: of the log.
+        which: of its locks.
+        patience: seconds to wait for a process that holds it: one that was killed leaves its last writes to
+            another process.
 
     Raises:
         LogInUseError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / which, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(descriptor, 32).decode(errors="replace").strip() or "another"
+    end = time.monotonic() + patience
+    while not _taken(descriptor):
+        if time.monotonic() < end:
+            time.sleep(0.01)
+            continue
         os.close(descriptor)
+        process = holder(folder, which) or "another"
         raise LogInUseError(
-            f"{folder}: process {holder} holds its {which}; give each process a log folder of its own"
-        ) from None
+            f"{folder}: process {process} holds its {which}; give each process a log folder of its own"
+        )
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def holder(folder: Path, which: str = "lock") -> int:
+    """Return the id of the process that took a lock last; 0 where none is known."""
+    try:
+        return int((folder / which).read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def segments(folder: Path, ending: str = CLOSED) -> list[SegmentFile]:

@@ -1,22 +1,21 @@
 """The log as a server sees it: entries in, outcomes and counts out."""
 
 import asyncio
+import logging
 import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from queue import SimpleQueue
 
 from serving_images.prediction_log import folder as folders
 from serving_images.prediction_log import segment as segments
 from serving_images.prediction_log import state as states
 from serving_images.prediction_log.entry import LogSchema
 from serving_images.prediction_log.folder import LogInUseError
+from serving_images.prediction_log.journal import Done, Journal, Outcome, Stream
 from serving_images.prediction_log.supervisor import Shipper
-from serving_images.prediction_log.writer import Done, Outcome, Queue, Stream, Writer
 
 __all__ = ["LogCounts", "LogInUseError", "Outcome", "Policy", "PredictionLog"]
 
@@ -28,6 +27,9 @@ class Policy(StrEnum):
     STOP_SERVING = "stop-serving"
 
 
+_LOGGER = logging.getLogger(__name__)
+PATIENCE_SECONDS = 3.0  # for what a server that was killed has left to be written
+_WRITE_SECONDS = 10.0  # for the disk to take the last entries
 _FAILURE = {Policy.KEEP_SERVING: Outcome.DROPPED, Policy.STOP_SERVING: Outcome.REFUSED}
 
 
@@ -59,24 +61,24 @@ class LogCounts:
 
 
 class PredictionLog:
-    """The log of one process.
+    """The log of one process, to be made and used in the thread of its event loop.
 
     Args:
         folder: for segments; of this process alone, on a disk that lives as long as the pod at least.
         schemas: by key, such as `<team>/<model>/<version>`.
         policy: for all keys, or by key; keep-serving where none is given.
         max_bytes: of all segments that are not yet sent.
-        max_queued_bytes: of entries that wait to be written, in memory; beyond it the policy holds.
+        max_waiting_bytes: of entries whose outcome is not known, in memory; beyond it the policy holds.
         warehouse: folder of the local warehouse; None: the tables are in BigQuery.
-        loop: where `done` is called; by default the loop that is running when `append` is called.
         segment_bytes: size at which a segment is closed.
         roll_seconds: age at which a segment is closed, to be sent.
         ship: whether to start the shipper.
         bigquery_endpoint: `host:port` of another BigQuery, without TLS, for tests.
-        queue: where the writer takes entries from; by default what `append` is given.
+        patience: seconds to wait for a process before that still writes its last entries.
 
     Raises:
         LogInUseError: another process has the folder.
+        OSError: the folder cannot be written.
     """
 
     def __init__(
@@ -86,105 +88,94 @@ class PredictionLog:
         *,
         policy: Policy | Mapping[str, Policy] = Policy.KEEP_SERVING,
         max_bytes: int = 1 << 30,
-        max_queued_bytes: int = 64 << 20,
+        max_waiting_bytes: int = 64 << 20,
         warehouse: Path | None = None,
-        segment_bytes: int = 4 << 20,
+        segment_bytes: int = 2 << 20,
         roll_seconds: float = 2.0,
         ship: bool = True,
         bigquery_endpoint: str | None = None,
-        queue: Queue | None = None,
+        patience: float = 0.0,
     ) -> None:
         self._folder = folder
-        self._lock = folders.lock(folder)
         self._policy = policy
-        self._max_queued = max_queued_bytes
-        self._queued_bytes = 0  # ever queued; the writer counts what it has taken off
-        self._accepting = threading.Lock()
+        self._max_waiting = max_waiting_bytes
         self._closed = False
+        self._loop = asyncio.get_running_loop()
         self._streams: dict[str, Stream] = {}
-        self._before = {s.name: segments.rows_by_key(s.path) for s in folders.recover(folder)}
-        self._base = states.read(folder)
-        self.streams: list[Stream] = []
-        """By index, as they were added."""
-        self.writer = self._writer = Writer(folder, max_bytes, segment_bytes, roll_seconds, queue)
-        self._put = self._writer.put
+        self._lock = folders.lock(folder, patience=patience)
+        try:
+            self._before = {s.name: segments.rows_by_key(s.path) for s in folders.recover(folder)}
+            self._base = states.read(folder)
+            self._journal = Journal(
+                folder,
+                self._lock,
+                max_bytes=max_bytes,
+                segment_bytes=segment_bytes,
+                roll_seconds=roll_seconds,
+            )
+        except BaseException:
+            os.close(self._lock)
+            raise
         for key, schema in schemas.items():
             self.add(key, schema)
         self._shipper = Shipper(folder, warehouse, bigquery_endpoint) if ship else None
 
-    def add(self, key: str, schema: LogSchema, policy: Policy | None = None) -> None:
+    def add(self, key: str, schema: LogSchema) -> None:
         """Take entries of another key from now on; a key that is known keeps its schema and policy."""
-        with self._accepting:
-            if key in self._streams:
-                if self._streams[key].schema != schema:
-                    raise ValueError(f"the log's key {key} has another schema already")
-                return
-            if len(self._streams) >= segments.MAX_SCHEMAS:
-                raise ValueError("the log has as many keys as a segment can name; restart the process")
-            chosen = policy or (self._policy if isinstance(self._policy, Policy) else self._policy.get(key))
-            failure = _FAILURE[chosen or Policy.KEEP_SERVING]
-            stream = Stream(len(self._streams), key, schema, failure)
-            self._writer.streams.append(stream)
-            self.streams.append(stream)
-            self._streams[key] = stream
+        if key in self._streams:
+            if self._streams[key].schema != schema:
+                raise ValueError(f"the log's key {key} has another schema already")
+            return
+        if len(self._streams) >= segments.MAX_SCHEMAS:
+            raise ValueError("the log has as many keys as a segment can name; restart the process")
+        chosen = self._policy if isinstance(self._policy, Policy) else self._policy.get(key)
+        failure = _FAILURE[chosen or Policy.KEEP_SERVING]
+        stream = Stream(len(self._streams), key, schema, failure)
+        self._journal.streams.append(stream)
+        self._streams[key] = stream
 
-    def append(self, key: str, entry: bytes, rows: int, done: Done) -> None:
-        """Have an entry written; `done` is called with the outcome, later, in the running loop.
+    def append(self, key: str, entries: bytes, rows: int, done: Done) -> None:
+        """Have entries written; `done` is called with their outcome, later, in the loop.
 
         Args:
             key: of the schema.
-            entry: from `encode`.
-            rows: how many rows it has.
+            entries: from `encode`.
+            rows: how many rows they have.
             done: called once.
         """
-        self._append(key, entry, rows, done, asyncio.get_running_loop())
+        stream, journal = self._streams[key], self._journal
+        stream.accepted += rows
+        if (
+            (journal.retry_at and time.monotonic() < journal.retry_at)
+            or journal.waiting_bytes > self._max_waiting
+            or self._closed
+        ):
+            stream.lost += rows
+            self._loop.call_soon(done, stream.failure)
+        else:
+            journal.append((stream, entries, rows, done))
 
-    async def write(self, key: str, entry: bytes, rows: int) -> Outcome:
-        """Have an entry written, and return the outcome."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome] = loop.create_future()
+    def lose(self, key: str, rows: int) -> Outcome:
+        """Count rows that come after the end of the loop, and return their outcome."""
+        stream = self._streams[key]
+        stream.accepted += rows
+        stream.lost += rows
+        return stream.failure
+
+    async def write(self, key: str, entries: bytes, rows: int) -> Outcome:
+        """Have entries written, and return their outcome."""
+        future: asyncio.Future[Outcome] = self._loop.create_future()
 
         def done(outcome: Outcome) -> None:
             if not future.done():
                 future.set_result(outcome)
 
-        self._append(key, entry, rows, done, loop)
+        self.append(key, entries, rows, done)
         return await future
-
-    def append_sync(self, key: str, entry: bytes, rows: int) -> Outcome:
-        """Have an entry written, and return the outcome, from a thread that may wait."""
-        answer: SimpleQueue[Outcome] = SimpleQueue()
-        self._append(key, entry, rows, answer.put, None)
-        return answer.get()
-
-    def append_threaded(self, key: str, entry: bytes, rows: int, done: Done) -> None:
-        """Have an entry written; `done` is called with the outcome in the log's own thread: be quick."""
-        self._append(key, entry, rows, done, None)
-
-    def _append(
-        self, key: str, entry: bytes, rows: int, done: Done, loop: asyncio.AbstractEventLoop | None
-    ) -> None:
-        stream = self._streams[key]
-        writer = self._writer
-        with self._accepting:
-            stream.accepted += rows
-            if (
-                (not writer.retry_at or time.monotonic() >= writer.retry_at)
-                and self._queued_bytes - writer.written_bytes < self._max_queued
-                and not self._closed
-            ):
-                self._queued_bytes += len(entry)
-                self._put((stream, entry, rows, done, loop))
-                return
-            stream.immediate += rows
-        if loop is None:
-            done(stream.failure)
-        else:
-            loop.call_soon(done, stream.failure)
 
     def refuses(self, key: str) -> bool:
         """Return whether an entry would be refused now, so that a server need not begin to answer."""
-        retry_at = self._writer.retry_at
+        retry_at = self._journal.retry_at
         return retry_at != 0 and self._streams[key].failure is Outcome.REFUSED and time.monotonic() < retry_at
 
     def counts(self) -> LogCounts:
@@ -204,7 +195,7 @@ class PredictionLog:
         counts = {}
         for key in self._streams.keys() | lag.keys() | state.failed.keys():
             stream = self._streams.get(key)
-            lost = (stream.lost + stream.immediate) if stream else 0
+            lost = stream.lost if stream else 0
             refused = lost if stream and stream.failure is Outcome.REFUSED else 0
             counts[key] = LogCounts(
                 accepted=stream.accepted if stream else 0,
@@ -220,19 +211,19 @@ class PredictionLog:
 
     def _unsent(self, state: states.ShipperState) -> list[tuple[int, dict[str, int]]]:
         """Return time and rows by key of the segments not yet sent, oldest first."""
-        # The writer hands a segment over in another order than it is looked for here, so none is missed.
-        current, closed = self._writer.current, dict(self._writer.closed)
+        current, closed = self._journal.current, self._journal.closed
         unsent = []
         present = set()
         for segment in folders.segments(self._folder):
             present.add(segment.name)
-            if current and segment.name == current[0]:
+            if segment.name in self._journal.closing:
                 continue
             rows = closed[segment.name][1] if segment.name in closed else self._before.get(segment.name, {})
             finished = state.partial.get(segment.name, ())
             unsent.append((segment.time_us, {k: n for k, n in rows.items() if k not in finished}))
         for name in closed.keys() - present:
-            del self._writer.closed[name]
+            del closed[name]
+        unsent += self._journal.closing.values()
         if current:
             unsent.append(current[1:])
         return unsent
@@ -240,34 +231,42 @@ class PredictionLog:
     @property
     def commits(self) -> int:
         """How many groups of entries were made durable, each by one write."""
-        return self._writer.commits
+        return self._journal.commits
 
     @property
-    def store_error(self) -> str | None:
-        """Why the store does not take rows; None while it does."""
-        return states.read(self._folder).error
+    def restarts(self) -> int:
+        """How often the process that writes was started again."""
+        return self._journal.restarts
 
-    def close(self, timeout: float = 20.0) -> None:
-        """Write what is queued, close the segment, let the shipper send it, and end it.
+    @property
+    def disk_pid(self) -> int:
+        """Id of the process that writes."""
+        return self._journal.pid
+
+    async def aclose(self, timeout: float = 20.0) -> None:
+        """Write what is queued, close the segment, let the shipper send it, and end both processes.
 
         What the store has not taken in `timeout` seconds stays in the folder for the next process. Entries
         given from now on are dropped or refused.
         """
-        with self._accepting:
-            if self._closed:
-                return
-            self._closed = True
-        self._writer.close()
-        if self._shipper:
-            self._shipper.close(timeout)
-        os.close(self._lock)
-
-    def leave(self) -> None:
-        """Write what is queued, close the segment, and end; the shipper goes on by itself for a while."""
+        if self._closed:
+            return
         self._closed = True
-        self._writer.close()
+        try:
+            await asyncio.wait_for(self._journal.close(), timeout + _WRITE_SECONDS)
+        except TimeoutError:
+            _LOGGER.error("the disk does not take the last entries of the prediction log")
+            self._journal.abandon()
+        if self._shipper:
+            await self._loop.run_in_executor(None, self._shipper.close, timeout)
         os.close(self._lock)
 
-    async def aclose(self, timeout: float = 20.0) -> None:
-        """Do what `close` does, and leave the loop free."""
-        await asyncio.get_running_loop().run_in_executor(None, self.close, timeout)
+    def abandon(self) -> None:
+        """End both processes without waiting for anything: of a server that does not come to serve."""
+        if self._closed:
+            return
+        self._closed = True
+        self._journal.abandon()
+        if self._shipper:
+            self._shipper.close(0.0)
+        os.close(self._lock)

@@ -132,18 +132,21 @@ def _flags(flags: Sequence[Sequence[str]] | None, count: int) -> pa.Array:
 def sound(schema: LogSchema, entry: Entry) -> bool:
     """Return whether an entry has as many values as its rows need."""
     count, width = len(entry.ids), len(schema.features)
+    features, predictions = entry.features, entry.predictions
     return (
-        _length(entry.features) in (count * width, None)
-        and _length(entry.predictions) in (count, None)
-        and (not isinstance(entry.features, bytes) or _matrix_size(entry.features, count * width) > 0)
-        and (not isinstance(entry.predictions, bytes) or _matrix_size(entry.predictions, count) > 0)
+        (
+            len(features) == count * width
+            if isinstance(features, list)
+            else _matrix_size(features, count * width) > 0
+        )
+        and (
+            len(predictions) == count
+            if isinstance(predictions, list)
+            else _matrix_size(predictions, count) > 0
+        )
         and (entry.flags is None or len(entry.flags) == count)
         and count > 0
     )
-
-
-def _length(values: list[Any] | bytes) -> int | None:
-    return len(values) if isinstance(values, list) else None
 
 
 def _matrix_size(data: bytes, values: int) -> int:

@@ -19,7 +19,7 @@ import msgspec
 
 from serving_images.prediction_log.entry import LogSchema
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"MYPLOG\r\n"
 HEADER = 0xFFFF
 END = 0xFFFE
@@ -58,7 +58,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Frame:
-    """One valid frame of entries."""
+    """One valid frame: the entries of one key in one group."""
 
     kind: int
     rows: int

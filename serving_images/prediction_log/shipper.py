@@ -17,7 +17,7 @@ import msgspec
 
 from serving_images.prediction_log import folder as folders
 from serving_images.prediction_log import state as states
-from serving_images.prediction_log.entry import Entry, LogSchema, decode
+from serving_images.prediction_log.entry import Entry, LogSchema, decode, encode
 from serving_images.prediction_log.folder import SegmentFile
 from serving_images.prediction_log.segment import Damage, Frame, Segment, UnknownFormatError, parse
 from serving_images.prediction_log.sinks import RowsRefusedError, Sink, StoreAwayError, waits
@@ -149,17 +149,20 @@ class Shipper:
         count = 0
         for frame in frames:
             try:
-                entry = decode(frame.payload)
+                entries = decode(frame.payload)
             except msgspec.DecodeError:
-                entry = None
-            if entry is not None and not entry.ids and not frame.rows:
-                continue  # somebody tried whether the log can be written
-            if entry is None or len(entry.ids) != frame.rows or not sound(schema, entry):
+                entries = None
+            if entries is None or sum(len(entry.ids) for entry in entries) != frame.rows:
                 unsound.append(bytes(frame.payload))
                 failed += frame.rows
                 continue
-            chunk.append(entry)
-            count += frame.rows
+            for entry in entries:
+                if sound(schema, entry):
+                    chunk.append(entry)
+                    count += len(entry.ids)
+                else:
+                    unsound.append(encode([entry]))
+                    failed += len(entry.ids)
             if count >= _CHUNK_ROWS:
                 tables.append(from_entries(schema, chunk))
                 chunk, count = [], 0

@@ -5,18 +5,21 @@ the log. An answer leaves when its rows are durable.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from modelyard.prediction_id import PredictionIds
 from serving_images.prediction_log.entry import Entry, encode
-from serving_images.prediction_log.writer import Outcome
+from serving_images.prediction_log.journal import Outcome
 from serving_images.rest.http import JSON, Request
 from serving_images.rest.versions import Version
 from serving_images.runtime.inputs import Rows, logged
 from serving_images.runtime.model import Answer
 
+_LOGGER = logging.getLogger("modelyard")
 # Rows in one call of a model, so that the loop is not held long.
 CALL_ROWS = 256
 RETRY = b"retry-after: 1\r\n"
@@ -30,12 +33,12 @@ Done = Callable[[Outcome], object]
 class Log(Protocol):
     """What is needed of the prediction log."""
 
-    def append(self, key: str, entry: bytes, rows: int, done: Done) -> None:
-        """Have an entry written; `done` is called with the outcome, later, in the running loop."""
+    def append(self, key: str, entries: bytes, rows: int, done: Done) -> None:
+        """Have entries written; `done` is called with their outcome, later, in the running loop."""
         ...
 
     def refuses(self, key: str) -> bool:
-        """Return whether an entry would be refused now."""
+        """Return whether entries would be refused now."""
         ...
 
 
@@ -115,8 +118,9 @@ class Batcher:
     def log(self, jobs: Sequence[Job], scores: Sequence[Answer]) -> None:
         """Make and log the answers to jobs of one version, whose rows have `scores`."""
         version = jobs[0].version
-        key, append, take = version.log_key, self._log.append, self._ids.take
+        take, times, features = self._ids.take, version.times, version.features
         now, now_us = time.monotonic(), time.time_ns() // 1000
+        entries = []
         start = 0
         for job in jobs:
             rows = job.rows.values
@@ -124,16 +128,13 @@ class Batcher:
             job.ids = ids = take(count)
             job.predictions = predictions = list(scores[start : start + count])
             start += count
-            flat: Any = rows[0] if count == 1 and not version.times else logged(rows, version.features)
-            flags = job.rows.flags
+            flat: Any = rows[0] if count == 1 and not times else logged(rows, features)
             latency = int((now - job.request.started) * 1e6)
             job.reply = job.render(job)
-            append(
-                key,
-                encode(Entry(now_us, latency, job.caller, job.trace, ids, flat, predictions, flags)),  # type: ignore[arg-type]
-                count,
-                job.done,
+            entries.append(
+                Entry(now_us, latency, job.caller, job.trace, ids, flat, predictions, job.rows.flags)  # type: ignore[arg-type]
             )
+        self._log.append(version.log_key, encode(entries), start, partial(_answer, jobs))
 
     def _flush(self) -> None:
         jobs, self._jobs = self._jobs, []
@@ -164,6 +165,14 @@ class Batcher:
             fail(jobs[0].request, jobs[0].settled, error)
             return
         self.log(jobs, scores)
+
+
+def _answer(jobs: Sequence[Job], outcome: Outcome) -> None:
+    for job in jobs:
+        try:
+            job.done(outcome)
+        except Exception:  # the fault of one is not the others'
+            _LOGGER.exception("an answer could not be given")
 
 
 def fail(request: Request, settled: Callable[[], None], error: Exception) -> None:

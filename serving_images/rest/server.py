@@ -11,8 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving_images.prediction_log.log import LogCounts, LogInUseError, Policy
-from serving_images.prediction_log.remote import RemoteLog
+from serving_images.prediction_log.log import (
+    PATIENCE_SECONDS,
+    LogCounts,
+    LogInUseError,
+    Policy,
+    PredictionLog,
+)
 from serving_images.rest.app import App
 from serving_images.rest.http import HttpServer, Limits
 from serving_images.rest.versions import Version, Versions, check, log_key, log_schema, policies
@@ -101,22 +106,12 @@ class Server:
         files = artifact.begin(configs, "online")
         import onnxruntime  # noqa: F401 - takes as long as the child takes to fetch and verify
 
-        # The log's process starts while the models are fetched and loaded.
+        # The log's processes start while the models are fetched and loaded.
         self._log = self._open_log(configs)
         try:
             versions = self._load(configs, files())
-            await self._log.opened()
-        except LogInUseError as error:
-            self._log.close()
-            raise Refused(str(error)) from None
-        except OSError as error:
-            self._log.close()
-            raise Refused(
-                f"the prediction log cannot be written to {settings.log}: {error.strerror}. Name a folder "
-                "that can, with MODELYARD_LOG_DIR"
-            ) from None
         except Refused:
-            self._log.close()
+            self._log.abandon()
             raise
         limits = settings.limits
         if limits.body_bytes == Limits.body_bytes:
@@ -136,7 +131,7 @@ class Server:
         try:
             await self._http.start(settings.host, settings.port)
         except OSError as error:
-            self._log.close()
+            self._log.abandon()
             raise Refused(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. Name another "
                 "port with MODELYARD_PORT"
@@ -207,14 +202,24 @@ class Server:
     def _load(self, configs: Sequence[Config], paths: dict[str, Path]) -> Versions:
         return Versions(Version(config, paths[config.key], self.metrics) for config in configs)
 
-    def _open_log(self, configs: Sequence[Config]) -> RemoteLog:
-        return RemoteLog(
-            self.settings.log,
-            {log_key(config): log_schema(config, configs) for config in configs},
-            policy={key: Policy(policy) for key, policy in policies(configs).items()},
-            max_bytes=self.settings.log_bytes,
-            warehouse=Path(configs[0].warehouse) if configs[0].warehouse else None,
-        )
+    def _open_log(self, configs: Sequence[Config]) -> PredictionLog:
+        folder = self.settings.log
+        try:
+            return PredictionLog(
+                folder,
+                {log_key(config): log_schema(config, configs) for config in configs},
+                policy={key: Policy(policy) for key, policy in policies(configs).items()},
+                max_bytes=self.settings.log_bytes,
+                warehouse=Path(configs[0].warehouse) if configs[0].warehouse else None,
+                patience=PATIENCE_SECONDS,
+            )
+        except LogInUseError as error:
+            raise Refused(str(error)) from None
+        except OSError as error:
+            raise Refused(
+                f"the prediction log cannot be written to {folder}: {error.strerror}. Name a folder that "
+                "can, with MODELYARD_LOG_DIR"
+            ) from None
 
     def _log_rows(self) -> Iterable[Sample]:
         for labels, counts in self._log_counts():

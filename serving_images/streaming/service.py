@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from serving_images.prediction_log.entry import Entry, LogSchema, encode
-from serving_images.prediction_log.log import LogCounts, LogInUseError, Policy, PredictionLog
-from serving_images.prediction_log.writer import Outcome
+from serving_images.prediction_log.entry import LogSchema, encode
+from serving_images.prediction_log.journal import Outcome
+from serving_images.prediction_log.log import PATIENCE_SECONDS, LogCounts, LogInUseError, Policy
+from serving_images.prediction_log.threaded import ThreadedLog
 from serving_images.runtime import artifact
 from serving_images.runtime.config import Config, config_path, load, log_folder
 from serving_images.runtime.errors import Refused
@@ -239,21 +240,22 @@ class Service:
 
     def _await_log(self, stop: threading.Event) -> None:
         """Wait until the log takes an empty entry: to try messages would use up their attempts."""
-        empty = encode(Entry(time.time_ns() // 1000, -1, None, None, [], [], []))
+        empty = encode([])
         while not stop.wait(1.0):
-            if self._log.append_sync(self._log_key, empty, 0) is Outcome.DURABLE:
+            if self._log.write(self._log_key, empty, 0) is Outcome.DURABLE:
                 return
 
-    def _open_log(self, config: Config) -> PredictionLog:
+    def _open_log(self, config: Config) -> ThreadedLog:
         folder = self.settings.log
         try:
-            return PredictionLog(
+            return ThreadedLog(
                 folder,
                 {self._log_key: log_schema(config)},
                 # What comes from a stream stays there, so it can wait.
                 policy=Policy.STOP_SERVING,
                 max_bytes=self.settings.log_bytes,
                 warehouse=Path(config.warehouse) if config.warehouse else None,
+                patience=PATIENCE_SECONDS,
             )
         except LogInUseError as error:
             raise Refused(str(error)) from None

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from serving_images.prediction_log.entry import Entry, encode
-from serving_images.prediction_log.writer import Outcome
+from serving_images.prediction_log.journal import Outcome
 from serving_images.runtime.config import Config
 from serving_images.runtime.inputs import InputError, Inputs, Rows, logged
 from serving_images.runtime.metrics import VersionMetrics
@@ -40,8 +40,8 @@ RETRY_SECONDS = 0.5
 class Log(Protocol):
     """What is needed of the prediction log."""
 
-    def append_threaded(self, key: str, entry: bytes, rows: int, done: Callable[[Outcome], object]) -> None:
-        """Have an entry written; `done` is called with the outcome in the log's own thread."""
+    def append(self, key: str, entries: bytes, rows: int, done: Callable[[Outcome], object]) -> None:
+        """Have entries written; `done` is called with their outcome in the log's own thread."""
 
 
 class Publisher(Protocol):
@@ -247,18 +247,17 @@ class Worker:
             predictions = list(answers[start : start + count])
             start += count
             ids = prediction_ids(self._subscription, message, count)
-            job.entry = encode(
-                Entry(
-                    now_us,
-                    max(0, now_us - int(message.publish_time.timestamp() * 1_000_000)),
-                    None,
-                    trace_of(message.attributes),
-                    ids,
-                    logged(rows.values, self._features),
-                    predictions,
-                    [list(flags) for flags in rows.flags] if rows.flags else None,
-                )
+            entry = Entry(
+                now_us,
+                max(0, now_us - int(message.publish_time.timestamp() * 1_000_000)),
+                None,
+                trace_of(message.attributes),
+                ids,
+                logged(rows.values, self._features),
+                predictions,
+                [list(flags) for flags in rows.flags] if rows.flags else None,
             )
+            job.entry = encode([entry])
             job.topic = self._predictions
             job.content = answer(self._config, rows, ids, predictions)
             job.attributes = answer_attributes(self._config, message, ids[0])
@@ -276,7 +275,7 @@ class Worker:
                 _LOGGER.error("the prediction log takes no rows; messages wait")
             self._later(self._append, job)
 
-        self._log.append_threaded(self._key, job.entry, len(_rows(job).values), done)
+        self._log.append(self._key, job.entry, len(_rows(job).values), done)
 
     def _later(self, step: Callable[[Job], None], job: Job) -> None:
         with self._lock:

@@ -1,6 +1,7 @@
 """Rows as Parquet files of the local warehouse: `<warehouse>/<project>/<dataset>/<table>/day=YYYY-MM-DD/`."""
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,6 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from serving_images.prediction_log.sinks import StoreAwayError
+
+_UNIQUE = ("prediction_id", "trace_id")
+_GROUP_ROWS = 16_384  # bounds the writer's memory
 
 
 class ParquetSink:
@@ -23,8 +27,9 @@ class ParquetSink:
         folder = self._warehouse.joinpath(*table.split("."))
         days = pc.strftime(rows.column("time"), format="%Y-%m-%d")
         try:
-            for day in days.unique().to_pylist():
-                part = rows.filter(pc.equal(days, day))
+            found = days.unique().to_pylist()
+            for day in found:
+                part = rows if len(found) == 1 else rows.filter(pc.equal(days, day))
                 _write_whole(folder / f"day={day}", f"{name}.parquet", part)
         except OSError as error:
             raise StoreAwayError(f"{folder} cannot be written: {error}") from error
@@ -44,13 +49,24 @@ class ParquetSink:
         self.close()
 
 
+def _leaves(fields: Iterable[pa.Field], path: str = "") -> Iterator[tuple[str, pa.DataType]]:
+    for field in fields:
+        if pa.types.is_struct(field.type):
+            yield from _leaves(field.type, f"{path}{field.name}.")
+        else:
+            yield path + field.name, field.type
+
+
 def _write_whole(folder: Path, name: str, rows: pa.Table) -> None:
     """Make the file appear whole and durable."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{name}"  # its writer is one process: two shippers never share a folder
     try:
         with part.open("wb") as file:
-            pq.write_table(rows, file, compression="zstd")
+            # A dictionary of what seldom repeats takes memory and time, and is given up in the end.
+            leaves = _leaves(rows.schema)
+            texts = [name for name, kind in leaves if pa.types.is_string(kind) and name not in _UNIQUE]
+            pq.write_table(rows, file, compression="zstd", use_dictionary=texts, row_group_size=_GROUP_ROWS)
             file.flush()
             os.fsync(file.fileno())
         part.rename(folder / name)

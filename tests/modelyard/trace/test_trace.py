@@ -353,7 +353,7 @@ def test_a_row_of_the_real_log_is_found(empty: World) -> None:
             {"delay": schema},
             warehouse=empty.registry.with_name("warehouse"),
         )
-        assert await log.write("delay", encode(entry), 3) is Outcome.DURABLE
+        assert await log.write("delay", encode([entry]), 3) is Outcome.DURABLE
         await log.aclose()
 
     asyncio.run(serve())

@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.write(f"{name.decode()} {outcome} {' '.join(ids)}\n".encode())
 
-        self._log.append(KEY, encode(entry), count, done)
+        self._log.append(KEY, encode([entry]), count, done)
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -60,6 +60,7 @@ async def serve(options: argparse.Namespace) -> None:
         segment_bytes=options.segment_bytes,
         roll_seconds=options.roll_seconds,
         max_bytes=options.max_bytes,
+        patience=5.0,
     )
     ids = PredictionIds()
     loop = asyncio.get_running_loop()

@@ -51,7 +51,7 @@ def entry(rows: int = 1, ids: list[str] | None = None, **changes: Any) -> Entry:
 
 
 def encoded(rows: int = 1, **changes: Any) -> bytes:
-    return encode(entry(rows, **changes))
+    return encode([entry(rows, **changes)])
 
 
 def other(rows: int = 1) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from serving_images.prediction_log import PredictionLog
+from serving_images.prediction_log import ThreadedLog
 from serving_images.prediction_log import state as states
 from serving_images.prediction_log.rows import arrow_schema, from_entries
 from serving_images.prediction_log.shipper import Shipper
@@ -205,10 +205,10 @@ def test_idle_streams_are_closed_and_opened_again(
 
 
 def test_shipper_keeps_refused_rows_and_sends_the_rest(tmp_path: Path, store: BigQuery) -> None:
-    log = PredictionLog(tmp_path, {KEY: SCHEMA}, ship=False)
+    log = ThreadedLog(tmp_path, {KEY: SCHEMA}, ship=False)
     given = IDS.take(20)
     for one in given:
-        log.append_sync(KEY, encoded(ids=[one]), 1)
+        log.write(KEY, encoded(ids=[one]), 1)
     log.close()
     store.before = [refuses({given[7]}, "no"), disconnects()]
     store.after = [disconnects()]
@@ -225,9 +225,9 @@ def test_shipper_keeps_refused_rows_and_sends_the_rest(tmp_path: Path, store: Bi
 def test_server_and_shipper_process_send_to_bigquery(tmp_path: Path, store: BigQuery) -> None:
     given = IDS.take(200)
     with serving(store) as (address, _):
-        log = PredictionLog(tmp_path, {KEY: SCHEMA}, bigquery_endpoint=address, roll_seconds=0.2)
+        log = ThreadedLog(tmp_path, {KEY: SCHEMA}, bigquery_endpoint=address, roll_seconds=0.2)
         for one in given:
-            log.append_sync(KEY, encoded(ids=[one]), 1)
+            log.write(KEY, encoded(ids=[one]), 1)
         log.close(timeout=60)
         assert log.counts().sent == 200
     assert store.ids(TABLE) == given

@@ -1,7 +1,10 @@
-"""Outcomes, counts and policies of the log in a server, without its shipper."""
+"""Outcomes, counts and policies of the log in a server, and a disk that hangs, refuses, or dies."""
 
 import asyncio
+import errno
 import os
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -12,9 +15,17 @@ from typing import Any
 
 import pytest
 
-from serving_images.prediction_log import LogInUseError, Outcome, Policy, PredictionLog, decode
+from serving_images.prediction_log import (
+    LogInUseError,
+    Outcome,
+    Policy,
+    PredictionLog,
+    ThreadedLog,
+    decode,
+)
 from serving_images.prediction_log import folder as folders
 from serving_images.prediction_log import segment as segments
+from serving_images.prediction_log.disk import CLOSE, OPEN, WRITE, Disk
 from tests.serving_images.prediction_log.samples import (
     IDS,
     KEY,
@@ -24,6 +35,8 @@ from tests.serving_images.prediction_log.samples import (
     closed,
     encoded,
     other,
+    stored,
+    within,
 )
 
 
@@ -32,10 +45,10 @@ class Logs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._opened: list[PredictionLog] = []
+        self._opened: list[ThreadedLog] = []
 
-    def __call__(self, **options: Any) -> PredictionLog:
-        log = PredictionLog(self.folder, {KEY: SCHEMA}, **{"ship": False} | options)
+    def __call__(self, **options: Any) -> ThreadedLog:
+        log = ThreadedLog(self.folder, {KEY: SCHEMA}, **{"ship": False} | options)
         self._opened.append(log)
         return log
 
@@ -51,6 +64,10 @@ def logs(tmp_path: Path) -> Iterator[Logs]:
     opened.close()
 
 
+def in_loop(folder: Path, **options: Any) -> PredictionLog:
+    return PredictionLog(folder, {KEY: SCHEMA}, **{"ship": False} | options)
+
+
 def written(folder: Path) -> list[str]:
     """Return the ids in all closed segments, in the order of writing."""
     found = []
@@ -58,13 +75,13 @@ def written(folder: Path) -> list[str]:
         segment = segments.parse(path.read_bytes())
         assert not segment.damages
         for frame in segment.frames:
-            found += decode(frame.payload).ids
+            found += [one for entry in decode(frame.payload) for one in entry.ids]
     return found
 
 
 def test_durable_entries_are_on_disk_in_order(logs: Logs) -> None:
     async def serve() -> list[str]:
-        log = logs()
+        log = in_loop(logs.folder)
         given = [IDS.take(1 + index % 3) for index in range(300)]
         outcomes = await asyncio.gather(
             *[log.write(KEY, encoded(len(ids), ids=ids), len(ids)) for ids in given]
@@ -83,7 +100,7 @@ def test_durable_entries_are_on_disk_in_order(logs: Logs) -> None:
 
 def test_done_runs_in_the_loop_and_never_within_append(logs: Logs) -> None:
     async def serve() -> None:
-        log = logs()
+        log = in_loop(logs.folder)
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
         where = []
@@ -97,13 +114,14 @@ def test_done_runs_in_the_loop_and_never_within_append(logs: Logs) -> None:
         assert where == []
         await told.wait()
         assert where == [(Outcome.DURABLE, True)]
+        await log.aclose()
 
     asyncio.run(serve())
 
 
 def test_fault_in_what_waits_does_not_keep_others_waiting(logs: Logs) -> None:
     async def serve() -> None:
-        log = logs()
+        log = in_loop(logs.folder)
 
         def faulty(outcome: Outcome) -> None:
             raise RuntimeError("connection gone")
@@ -111,6 +129,7 @@ def test_fault_in_what_waits_does_not_keep_others_waiting(logs: Logs) -> None:
         for _ in range(5):
             log.append(KEY, encoded(), 1, faulty)
         assert await log.write(KEY, encoded(), 1) is Outcome.DURABLE
+        await log.aclose()
 
     asyncio.run(serve())
 
@@ -121,7 +140,7 @@ def test_many_threads_write_at_once(logs: Logs) -> None:
 
     def work(batches: list[list[str]]) -> None:
         for ids in batches:
-            assert log.append_sync(KEY, encoded(7, ids=ids), 7) is Outcome.DURABLE
+            assert log.write(KEY, encoded(7, ids=ids), 7) is Outcome.DURABLE
 
     threads = [threading.Thread(target=work, args=(batches,)) for batches in given]
     for thread in threads:
@@ -143,18 +162,18 @@ def test_entry_in_thread_is_told_in_the_logs_own(logs: Logs) -> None:
         answers.append(outcome)
         told.set()
 
-    log.append_threaded(KEY, encoded(), 1, done)
+    log.append(KEY, encoded(), 1, done)
     assert told.wait(10)
     assert answers == [Outcome.DURABLE]
 
 
 def test_key_that_comes_later_gets_its_schema_into_a_segment(logs: Logs) -> None:
     log = logs()
-    log.append_sync(KEY, encoded(), 1)
+    log.write(KEY, encoded(), 1)
     log.add(OTHER, OTHER_SCHEMA)
     log.add(OTHER, OTHER_SCHEMA)
-    log.append_sync(OTHER, other(), 1)
-    log.append_sync(KEY, encoded(2), 2)
+    log.write(OTHER, other(), 1)
+    log.write(KEY, encoded(2), 2)
     assert {key: counts.durable for key, counts in log.counts_by_key().items()} == {KEY: 3, OTHER: 1}
     with pytest.raises(ValueError, match="has another schema already"):
         log.add(KEY, OTHER_SCHEMA)
@@ -167,7 +186,7 @@ def test_key_that_comes_later_gets_its_schema_into_a_segment(logs: Logs) -> None
 def test_segments_close_by_size(logs: Logs) -> None:
     log = logs(segment_bytes=4096)
     for _ in range(100):
-        log.append_sync(KEY, encoded(), 1)
+        log.write(KEY, encoded(), 1)
     log.close()
     sizes = [path.stat().st_size for path in closed(logs.folder)]
     assert len(sizes) > 2
@@ -177,12 +196,12 @@ def test_segments_close_by_size(logs: Logs) -> None:
 
 def test_segment_closes_by_age_only_when_no_other_waits(logs: Logs) -> None:
     log = logs(roll_seconds=0.05)
-    log.append_sync(KEY, encoded(), 1)
+    log.write(KEY, encoded(), 1)
     rolled = threading.Event()
     while not closed(logs.folder):
         rolled.wait(0.01)
     for _ in range(20):
-        log.append_sync(KEY, encoded(), 1)
+        log.write(KEY, encoded(), 1)
         rolled.wait(0.01)
     assert len(closed(logs.folder)) == 1
     assert log.counts().lag_rows == 21
@@ -190,11 +209,11 @@ def test_segment_closes_by_age_only_when_no_other_waits(logs: Logs) -> None:
     assert len(closed(logs.folder)) == 2
 
 
-def test_second_process_on_a_folder_is_told_who_has_it(logs: Logs) -> None:
+def test_second_log_on_a_folder_is_told_who_has_it(logs: Logs) -> None:
     log = logs()
     with pytest.raises(LogInUseError, match=f"process {os.getpid()} holds its lock; give each process"):
         logs()
-    log.append_sync(KEY, encoded(), 1)
+    log.write(KEY, encoded(), 1)
     log.close()
     logs().close()  # given back
     assert len(written(logs.folder)) == 1
@@ -211,18 +230,18 @@ def test_bound_is_kept_told_and_left_when_there_is_room(
     log = logs(policy={KEY: policy}, max_bytes=bound, segment_bytes=10_000)
     outcomes: Counter[Outcome] = Counter()
     while not outcomes[outcome]:
-        outcomes[log.append_sync(KEY, encoded(), 1)] += 1
+        outcomes[log.write(KEY, encoded(), 1)] += 1
     assert folders.size(logs.folder) <= bound
     assert log.refuses(KEY) == (policy is Policy.STOP_SERVING)
     for _ in range(50):
-        outcomes[log.append_sync(KEY, encoded(), 1)] += 1
+        outcomes[log.write(KEY, encoded(), 1)] += 1
     assert folders.size(logs.folder) <= bound
     assert "cannot be written" in caplog.text
     for path in closed(logs.folder):  # as the shipper does once they are sent
         path.unlink()
     durable = outcomes[Outcome.DURABLE]
     while outcomes[Outcome.DURABLE] == durable:
-        outcomes[log.append_sync(KEY, encoded(), 1)] += 1
+        outcomes[log.write(KEY, encoded(), 1)] += 1
     assert not log.refuses(KEY)
     counts = log.counts()
     assert counts.accepted == sum(outcomes.values())
@@ -232,61 +251,151 @@ def test_bound_is_kept_told_and_left_when_there_is_room(
     assert counts.dropped + counts.refused > 50
 
 
-def test_queue_in_memory_is_bounded(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
-    hangs, goes_on = threading.Event(), threading.Event()
-    fdatasync = os.fdatasync
-
-    def slow(file: int) -> None:
-        hangs.set()
-        assert goes_on.wait(30)
-        fdatasync(file)
-
+def test_waiting_entries_are_bounded(logs: Logs) -> None:
     async def serve() -> None:
-        log = logs(max_queued_bytes=20_000)
+        log = in_loop(logs.folder, max_waiting_bytes=20_000)
         await log.write(KEY, encoded(), 1)
-        monkeypatch.setattr(os, "fdatasync", slow)
+        os.kill(log.disk_pid, signal.SIGSTOP)  # a disk that hangs
         first = asyncio.create_task(log.write(KEY, encoded(), 1))
-        await asyncio.to_thread(hangs.wait)
+        await asyncio.sleep(0.05)
         queued = [asyncio.create_task(log.write(KEY, encoded(), 1)) for _ in range(2000)]
         while not log.counts().dropped:
             await asyncio.sleep(0)
-        await asyncio.sleep(0)
         assert not first.done()
-        goes_on.set()
+        os.kill(log.disk_pid, signal.SIGCONT)
         outcomes = Counter(await asyncio.gather(*queued))
         # About 100 bytes each.
         assert 100 < outcomes[Outcome.DURABLE] < 400
         assert outcomes[Outcome.DROPPED] == 2000 - outcomes[Outcome.DURABLE]
         assert log.counts().accepted == 2002
+        await log.aclose()
 
     asyncio.run(serve())
 
 
-def test_failed_sync_is_no_durable_outcome_and_ends(
-    logs: Logs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_group_larger_than_a_pipe(logs: Logs) -> None:
+    async def serve() -> None:
+        log = in_loop(logs.folder)
+        sizes = [20_000, 1, 30_000, 5]
+        outcomes = await asyncio.gather(*[log.write(KEY, encoded(rows), rows) for rows in sizes])
+        assert set(outcomes) == {Outcome.DURABLE}
+        assert log.commits == 1
+        assert log.counts().durable == sum(sizes)
+        await log.aclose()
+
+    asyncio.run(serve())
+
+
+def test_failed_write_is_no_durable_outcome_and_ends(logs: Logs, caplog: pytest.LogCaptureFixture) -> None:
     """A disk with a fault: nothing counts as written that the kernel did not confirm."""
     log = logs()
-    kept = IDS.take(2)
-    log.append_sync(KEY, encoded(ids=kept[:1]), 1)
-    fdatasync = os.fdatasync
+    kept = IDS.take(3)
+    assert log.write(KEY, encoded(ids=kept[:1]), 1) is Outcome.DURABLE
+    pid, no_limit = log.log.disk_pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))  # the kernel refuses: EFBIG
+    assert log.write(KEY, encoded(), 1) is Outcome.DROPPED
+    assert "File too large" in caplog.text
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, no_limit)
+    for one in kept[1:]:
+        while log.write(KEY, encoded(ids=[one]), 1) is not Outcome.DURABLE:
+            continue
+    log.close()
+    assert written(logs.folder) == kept
+    assert "can be written again" in caplog.text
+
+
+def test_disk_that_cannot_sync_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(str(tmp_path))
+    name = folders.name(1, 1_795_392_000_000_000, "0" * 16)
+    assert disk.obey(OPEN, 1, 0, 0, name.encode()) == 0
+    assert disk.obey(WRITE, 1, 0, 0, b"first") == 0
 
     def broken(file: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(os, "fdatasync", broken)
-    assert log.append_sync(KEY, encoded(), 1) is Outcome.DROPPED
-    assert "Input/output error" in caplog.text
-    monkeypatch.setattr(os, "fdatasync", fdatasync)
-    while log.append_sync(KEY, encoded(ids=kept[1:]), 1) is not Outcome.DURABLE:
-        continue
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", broken)
+        assert disk.obey(WRITE, 1, 5, 0, b"second") == 5
+    assert disk.obey(CLOSE, 1, 5, 0, b" end") == 0
+    assert (tmp_path / f"{name}.log").read_bytes() == b"first end"
+    assert disk.obey(WRITE, 1, 9, 0, b"late") == errno.ENOENT
+
+
+def test_process_that_writes_is_killed_and_nothing_is_lost(tmp_path: Path) -> None:
+    """Each entry has an outcome, once, and what is durable is there once; it goes on."""
+
+    async def run() -> None:
+        log = in_loop(tmp_path / "log", segment_bytes=20_000)
+        given: list[list[str]] = []
+        waiting: list[asyncio.Task[Outcome]] = []
+        for number in range(4000):
+            given.append(IDS.take(1))
+            waiting.append(asyncio.create_task(log.write(KEY, encoded(ids=given[-1]), 1)))
+            if number % 1500 == 500:
+                while log.restarts < number // 1500:
+                    await asyncio.sleep(0.01)
+                os.kill(log.disk_pid, signal.SIGKILL)
+            if number % 20 == 0:
+                await asyncio.sleep(0.001)
+        assert set(await asyncio.gather(*waiting)) == {Outcome.DURABLE}
+        assert log.restarts == 3
+        await log.aclose()
+        assert sorted(written(tmp_path / "log")) == sorted(one for ids in given for one in ids)
+
+    asyncio.run(run())
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a file")
+    with pytest.raises(OSError):
+        ThreadedLog(tmp_path / "log", {KEY: SCHEMA}, ship=False)
+
+
+def test_log_that_is_abandoned_leaves_the_folder(tmp_path: Path) -> None:
+    async def run() -> None:
+        in_loop(tmp_path / "log").abandon()
+        log = in_loop(tmp_path / "log", patience=10.0)
+        assert await log.write(KEY, encoded(), 1) is Outcome.DURABLE
+        await log.aclose()
+
+    asyncio.run(run())
+
+
+def test_what_a_killed_server_was_writing_is_still_sent(tmp_path: Path) -> None:
+    """Its shipper closes the segment that it left open."""
+    folder, warehouse = tmp_path / "log", tmp_path / "warehouse"
+    program = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from serving_images.prediction_log import PredictionLog\n"
+        "from tests.serving_images.prediction_log.samples import KEY, SCHEMA, encoded\n"
+        "async def serve():\n"
+        "    folder, warehouse = map(Path, sys.argv[1:])\n"
+        "    log = PredictionLog(folder, {KEY: SCHEMA}, warehouse=warehouse, roll_seconds=1000)\n"
+        "    while not (folder / 'shipper.lock').exists(): await asyncio.sleep(0.01)\n"
+        "    print(await log.write(KEY, encoded(3), 3), flush=True)\n"
+        "    await asyncio.sleep(1000)\n"
+        "asyncio.run(serve())"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-c", program, str(folder), str(warehouse)], stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    with server.stdout:
+        assert server.stdout.readline() == "durable\n"
+        server.kill()
+        server.wait()
+    with within(30) as ticks:
+        for _ in ticks:
+            if stored(warehouse).num_rows == 3:
+                break
+    log = ThreadedLog(folder, {KEY: SCHEMA}, ship=False, patience=10.0)
+    assert log.counts().lag_rows == 0
     log.close()
-    assert written(logs.folder) == kept
 
 
 def test_what_an_earlier_process_left_is_closed_and_counted(logs: Logs) -> None:
     log = logs()
-    log.append_sync(KEY, encoded(3), 3)
+    log.write(KEY, encoded(3), 3)
     left = next(logs.folder.glob("*.open"))
     torn = left.read_bytes().rstrip(b"\0") + b"torn"
     log.close()
@@ -304,7 +413,7 @@ def test_what_an_earlier_process_left_is_closed_and_counted(logs: Logs) -> None:
 def test_entries_after_the_end_are_not_lost_silently(logs: Logs) -> None:
     log = logs()
     log.close()
-    assert log.append_sync(KEY, encoded(), 1) is Outcome.DROPPED
+    assert log.write(KEY, encoded(), 1) is Outcome.DROPPED
     assert log.counts().dropped == 1
 
 

@@ -30,7 +30,7 @@ NOON_US = int(NOON.timestamp() * 1_000_000)
 
 def rows(schema: LogSchema, *entries: Entry) -> list[dict[str, Any]]:
     assert all(sound(schema, one) for one in entries)
-    table = from_entries(schema, [decode(encode(one)) for one in entries])
+    table = from_entries(schema, decode(encode(entries)))
     assert table.schema == arrow_schema(schema)
     table.validate(full=True)
     found: list[dict[str, Any]] = table.to_pylist()
@@ -168,7 +168,7 @@ anything = st.recursive(
 def test_whatever_the_values_each_row_is_there_once(values: list[list[Any]]) -> None:
     entries = [entry(features=one[:5], predictions=one[5:]) for one in values]
     try:
-        decoded = [decode(encode(one)) for one in entries]
+        decoded = decode(encode(entries))
     except UnicodeEncodeError:  # a lone surrogate, which no request can bring
         return
     table = from_entries(ALL_TYPES, decoded)

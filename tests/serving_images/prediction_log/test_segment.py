@@ -115,5 +115,5 @@ def test_another_format_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(segments, "FORMAT", 0)
     data, _ = written([b"a"])
     monkeypatch.undo()
-    with pytest.raises(segments.UnknownFormatError, match=r"format is 0; this version reads 1"):
+    with pytest.raises(segments.UnknownFormatError, match=r"format is 0; this version reads 2"):
         segments.parse(data)

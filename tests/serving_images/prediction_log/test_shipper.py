@@ -14,7 +14,7 @@ from typing import Self
 import pyarrow as pa
 import pytest
 
-from serving_images.prediction_log import LogSchema, PredictionLog
+from serving_images.prediction_log import LogSchema, ThreadedLog
 from serving_images.prediction_log import folder as folders
 from serving_images.prediction_log import segment as segments
 from serving_images.prediction_log import shipper as shippers
@@ -105,12 +105,12 @@ def fill(
     folder: Path, entries: int = 10, both: bool = False, schemas: dict[str, LogSchema] | None = None
 ) -> list[str]:
     """Write one segment of one-row entries, and return the ids of SCHEMA's."""
-    log = PredictionLog(folder, schemas or {KEY: SCHEMA, OTHER: OTHER_SCHEMA}, ship=False)
+    log = ThreadedLog(folder, schemas or {KEY: SCHEMA, OTHER: OTHER_SCHEMA}, ship=False)
     given = IDS.take(entries)
     for one in given:
-        log.append_sync(KEY, encoded(ids=[one]), 1)
+        log.write(KEY, encoded(ids=[one]), 1)
         if both:
-            log.append_sync(OTHER, other(), 1)
+            log.write(OTHER, other(), 1)
     log.close()
     return given
 
@@ -132,10 +132,10 @@ def test_segment_is_sent_and_deleted(shipper: Shipper, folder: Path, warehouse: 
 
 
 def test_rows_lie_in_the_folder_of_their_day(shipper: Shipper, folder: Path, warehouse: Path) -> None:
-    log = PredictionLog(folder, {KEY: SCHEMA}, ship=False)
+    log = ThreadedLog(folder, {KEY: SCHEMA}, ship=False)
     midnight_us = 1_795_392_000_000_000  # 2026-11-23
     for time_us in (midnight_us - 1, midnight_us):
-        log.append_sync(KEY, encoded(time_us=time_us), 1)
+        log.write(KEY, encoded(time_us=time_us), 1)
     log.close()
     shipper.pass_over()
     files = sorted(warehouse.rglob("*.parquet"))
@@ -196,11 +196,11 @@ def test_table_that_is_away_holds_up_no_other(
     assert not shipper.pass_over()
     assert ids(stored(warehouse)) == []
     assert stored(warehouse, OTHER_SCHEMA).num_rows == 20
-    log = PredictionLog(folder, {KEY: SCHEMA, OTHER: OTHER_SCHEMA}, ship=False)
+    log = ThreadedLog(folder, {KEY: SCHEMA, OTHER: OTHER_SCHEMA}, ship=False)
     by_key = log.counts_by_key()
     assert {key: counts.lag_rows for key, counts in by_key.items()} == {KEY: 20, OTHER: 0}
     assert by_key[KEY].lag_seconds > 0
-    assert log.store_error == f"{SCHEMA.table} is away"
+    assert states.read(folder).error == f"{SCHEMA.table} is away"
     store.away = set()
     with within(30) as ticks:
         for _ in ticks:
@@ -208,7 +208,7 @@ def test_table_that_is_away_holds_up_no_other(
                 break
     assert sorted(ids(stored(warehouse))) == sorted(given)
     assert stored(warehouse, OTHER_SCHEMA).num_rows == 20
-    assert log.store_error is None
+    assert states.read(folder).error is None
     counts = log.counts_by_key()[KEY]
     assert (counts.lag_rows, counts.sent) == (0, 20)
     log.close()
@@ -312,7 +312,7 @@ def test_corrupt_middle_record(
     assert (report["reason"], report["rows"], report["segment"]) == ("corrupt", 1, path.name)
     assert "1 rows lost; the rest is recovered" in caplog.text
     assert states.read(folder).failed == {KEY if ended or not both else UNKNOWN: 1}
-    log = PredictionLog(folder, {KEY: SCHEMA}, ship=False)
+    log = ThreadedLog(folder, {KEY: SCHEMA}, ship=False)
     assert log.counts().failed == 0  # since this process's start
     log.close()
 
@@ -332,7 +332,7 @@ def test_older_format_is_kept_whole_and_the_rest_is_sent(
     assert shipper.pass_over()
     assert ids(stored(warehouse)) == given
     (report,) = quarantined(folder)
-    assert report["reason"] == "its format is 0; this version reads 1"
+    assert report["reason"] == "its format is 0; this version reads 2"
     assert next((folder / "quarantine").glob("*.bin")).read_bytes() == data
     assert "it lies in quarantine whole" in caplog.text
     assert closed(folder) == []
@@ -349,12 +349,12 @@ def test_file_of_garbage_is_kept_whole_and_the_rest_is_sent(
 
 
 def test_frame_that_is_no_entry_costs_its_rows_only(shipper: Shipper, folder: Path, warehouse: Path) -> None:
-    log = PredictionLog(folder, {KEY: SCHEMA}, ship=False)
+    log = ThreadedLog(folder, {KEY: SCHEMA}, ship=False)
     given = IDS.take(3)
-    log.append_sync(KEY, encoded(ids=given[:1]), 1)
-    log.append_sync(KEY, b"no entry", 4)
-    log.append_sync(KEY, encoded(features=[1.0]), 1)
-    log.append_sync(KEY, encoded(2, ids=given[1:]), 2)
+    log.write(KEY, encoded(ids=given[:1]), 1)
+    log.write(KEY, b"no entry", 4)
+    log.write(KEY, encoded(features=[1.0]), 1)
+    log.write(KEY, encoded(2, ids=given[1:]), 2)
     log.close()
     assert shipper.pass_over()
     assert ids(stored(warehouse)) == given
@@ -363,11 +363,11 @@ def test_frame_that_is_no_entry_costs_its_rows_only(shipper: Shipper, folder: Pa
 
 
 def test_large_segment_is_sent_in_order(shipper: Shipper, folder: Path, warehouse: Path) -> None:
-    log = PredictionLog(folder, {KEY: SCHEMA}, ship=False)
+    log = ThreadedLog(folder, {KEY: SCHEMA}, ship=False)
     given = []
     for _ in range(7):
         given += IDS.take(3000)
-        log.append_sync(KEY, encoded(3000, ids=given[-3000:]), 3000)
+        log.write(KEY, encoded(3000, ids=given[-3000:]), 3000)
     log.close()
     assert shipper.pass_over()
     assert ids(stored(warehouse)) == given

@@ -38,14 +38,24 @@ class Clients:
             with connection:
                 self._ask_on(connection, body)
 
+    def _refused(self) -> bool:
+        try:
+            self.server.connect().close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
     def _ask_on(self, connection: socket.socket, body: bytes) -> None:
+        first = True
         while not self._done.is_set():
             try:
                 connection.sendall(body)
                 answer = read_answer(connection)
             except OSError as error:
-                self.dropped.append(repr(error))
+                if not (first and self._refused()):  # else the listener closed before it was accepted
+                    self.dropped.append(repr(error))
                 return
+            first = False
             if answer.status == 200:
                 self.answers.append(answer.json)
             else:
