@@ -228,8 +228,9 @@ def test_no_settings_port_or_log(tmp_path: Path) -> None:
         assert code == 2 and "cannot listen" in said and "Traceback" not in said
         code, said = refused(tmp_path, config)
         assert code == 2 and "log folder of its own" in said
-    code, said = refused(tmp_path, config, MODELYARD_PORT="many")
-    assert code == 2 and "MODELYARD_PORT" in said and "Traceback" not in said
+    for variable in ("MODELYARD_PORT", "MODELYARD_DRAIN_SECONDS"):
+        code, said = refused(tmp_path, config, **{variable: "many"})
+        assert code == 2 and variable in said and "Traceback" not in said
 
 
 def test_what_holds_answers_back_while_the_log_is_away(tmp_path: Path) -> None:
