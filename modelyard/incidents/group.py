@@ -1,18 +1,29 @@
-"""From episodes to incidents: what belongs together, and which of it is the root."""
+"""From episodes to incidents: what belongs together in one model, and which of it is the root."""
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
-from modelyard.incidents.judge import DAY, Episode, episodes, pooled
-from modelyard.incidents.readings import Deployment, Reading, SeriesKey, Silence
+from modelyard.incidents import across
+from modelyard.incidents.incident import (
+    GRAVITY,
+    Cause,
+    Evaluation,
+    Finding,
+    Incident,
+    Known,
+    Root,
+    says,
+    together,
+    when,
+)
+from modelyard.incidents.judge import DAY, episodes, pooled
+from modelyard.incidents.readings import RUN, Deployment, Reading, SeriesKey, Silence
 from modelyard.monitors import MONITORS, Monitor
 from modelyard.monitors.measuring.watched import Watched
 from modelyard.monitors.rule import Stage
-from modelyard.spec.base import Severity
 
 # An episode that ended explains what began within this many windows after it: labels come late.
 REMEMBERED = 14
@@ -20,6 +31,8 @@ REMEMBERED = 14
 SUSPECT = timedelta(hours=24)
 # While a version starts, slow answers and less traffic are expected.
 DEPLOYMENT_WINDOW = timedelta(minutes=30)
+# What is expected then.
+STARTING = (Stage.SERVICE, Stage.USAGE)
 # So many features broken or moved at the same time point upstream, not to one of them.
 UPSTREAM = 3
 
@@ -29,121 +42,6 @@ JUDGED: Mapping[tuple[str, str], Monitor] = {
     if monitor.value and monitor.rule
 }
 """Family and metric -> the monitor that judges it."""
-_GRAVITY = (Severity.WARNING, Severity.ERROR, Severity.CRITICAL)
-
-
-class Root(StrEnum):
-    """What an incident is put down to."""
-
-    SERVICE = "service"
-    SILENCE = "silence"
-    DUPLICATES = "duplicates"
-    USAGE = "usage"
-    FEATURE = "feature"
-    UPSTREAM = "upstream"
-    DEPLOYMENT = "deployment"
-    PREDICTIONS = "predictions"
-    CONCEPT = "concept"
-    LABELS = "labels"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An episode, with the monitor that found it."""
-
-    monitor: Monitor
-    episode: Episode
-    window: timedelta
-
-    @property
-    def stage(self) -> Stage:
-        """Where it stands between cause and consequence."""
-        assert self.monitor.rule
-        return self.monitor.rule.stage
-
-    @property
-    def feature(self) -> str | None:
-        """The feature that it is about, if any."""
-        return self.episode.key.feature
-
-    @property
-    def lasts(self) -> bool:
-        """Whether it has not resolved."""
-        return self.episode.resolved is None
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A likely cause, with what speaks for it."""
-
-    kind: str
-    evidence: str
-
-
-@dataclass(frozen=True)
-class Incident:
-    """One thing that is wrong with a model, with all that follows from it."""
-
-    incident_id: str
-    watched: Watched
-    root: Root
-    feature: str | None
-    version: int | None
-    severity: Severity
-    since: datetime
-    """Start of the first bad window."""
-    opened: datetime
-    """End of the window that showed it."""
-    findings: tuple[Finding, ...]
-    """The root first, then what follows from it, in the order of cause and consequence."""
-    causes: tuple[Cause, ...]
-    shared_with: tuple[str, ...] = ()
-    """Other models, `team/model`, with the same fault at the same time."""
-    silenced_until: datetime | None = None
-
-    @property
-    def key(self) -> str:
-        """Key of the root's alert, and of its runbook."""
-        return self.findings[0].monitor.key
-
-    @property
-    def lasts(self) -> bool:
-        """Whether any of it has not resolved."""
-        return any(finding.lasts for finding in self.findings)
-
-    @property
-    def pages(self) -> bool:
-        """Whether it wakes a person."""
-        return self.severity is Severity.CRITICAL and self.silenced_until is None
-
-
-@dataclass(frozen=True)
-class Known:
-    """An incident that an earlier run opened and that nobody has closed."""
-
-    incident_id: str
-    team: str
-    model: str
-    key: str
-    feature: str | None
-    severity: Severity
-    opened: datetime
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is wrong now."""
-
-    incidents: tuple[Incident, ...]
-    """All that last, silenced ones too."""
-    opened: tuple[Incident, ...]
-    """Those of them that are new, and to be told."""
-    changed: tuple[Incident, ...]
-    """Those known already whose root or severity is now seen differently."""
-    closed: tuple[Known, ...]
-    """Those that have resolved."""
-    needs_no_alert: frozenset[SeriesKey]
-    """Measured metrics that need no alert of their own: within what is usual, or explained by another."""
 
 
 def evaluate(
@@ -182,13 +80,13 @@ def evaluate(
             for finding in _findings(subject, key, series[key], now)
         ]
         own = [d for d in deployments if (d.team, d.model) == (subject.team, subject.model)]
-        open_now = [k for k in known if (k.team, k.model) == (subject.team, subject.model)]
+        open_now = [k for k in known if k.names(subject)]
         found += (
             _incident(subject, component, own, silences, open_now, now)
             for component in _components(findings)
             if any(finding.lasts for finding in component)
         )
-    incidents = tuple(_shared(found))
+    incidents = tuple(across.shared(across.joined(found, known)))
     return _evaluation(incidents, known, watched, frozenset(series))
 
 
@@ -201,22 +99,19 @@ def _evaluation(
     before = {k.incident_id: k for k in known}
     now_open = {incident.incident_id for incident in incidents}
     looked_at = {(subject.team, subject.model) for subject in watched}
-    roots = {incident.findings[0].episode.key for incident in incidents}
+    roots = {i.findings[0].episode.key for i in incidents if i.silenced_until is None}
     return Evaluation(
         incidents=incidents,
         opened=tuple(i for i in incidents if i.incident_id not in before and i.silenced_until is None),
         changed=tuple(
             i
             for i in incidents
-            if (k := before.get(i.incident_id)) and (k.key, k.feature, k.severity) != _identity(i)
+            if (k := before.get(i.incident_id))
+            and (k.model, k.key, k.feature, k.severity) != (i.watched.model, i.key, i.feature, i.severity)
         ),
         closed=tuple(k for k in known if k.incident_id not in now_open and (k.team, k.model) in looked_at),
         needs_no_alert=measured - roots,
     )
-
-
-def _identity(incident: Incident) -> tuple[str, str | None, Severity]:
-    return incident.key, incident.feature, incident.severity
 
 
 def _findings(
@@ -249,15 +144,10 @@ def _explains(cause: Finding, effect: Finding) -> bool:
     if effect.stage is Stage.LABELS:
         return cause.stage <= Stage.TRAFFIC
     if cause.stage is Stage.QUALITY and effect.stage is Stage.DRIFT and cause.feature != effect.feature:
-        return _together(cause, effect)
+        return together(cause, effect)
     slack = max(cause.window, effect.window)
     begun = cause.episode.since <= effect.episode.since + slack
     return begun and effect.episode.since <= cause.episode.last + slack
-
-
-def _together(one: Finding, other: Finding) -> bool:
-    """Whether two findings began at the same time, as far as their windows can tell."""
-    return abs(one.episode.since - other.episode.since) <= max(one.window, other.window)
 
 
 def _same_version(one: Finding, other: Finding) -> bool:
@@ -268,7 +158,7 @@ def _same_version(one: Finding, other: Finding) -> bool:
 def _related(one: Finding, other: Finding) -> bool:
     if one.stage is other.stage:
         same = one.feature == other.feature and one.stage is not Stage.SERVICE
-        return same or _together(one, other)
+        return same or together(one, other)
     return _explains(one, other) or _explains(other, one)
 
 
@@ -314,7 +204,7 @@ def _incident(
         root=root,
         feature=feature,
         version=first.episode.key.version,
-        severity=max((f.monitor.severity(subject.monitors) for f in lasting), key=_GRAVITY.index),
+        severity=max((f.monitor.severity(subject.monitors) for f in lasting), key=GRAVITY.index),
         since=since,
         opened=min(finding.episode.opened for finding in findings),
         findings=findings,
@@ -334,7 +224,7 @@ def _root(group: Sequence[Finding], deployments: Sequence[Deployment]) -> tuple[
         case Stage.USAGE:
             return Root.USAGE, first
         case Stage.QUALITY | Stage.DRIFT:
-            features = {f.feature for f in level if f.feature and _together(f, first)}
+            features = {f.feature for f in level if f.feature and together(f, first)}
             return (Root.UPSTREAM if len(features) >= UPSTREAM else Root.FEATURE), first
         case Stage.OUTPUT:
             return (Root.DEPLOYMENT if _suspects(group, deployments) else Root.PREDICTIONS), first
@@ -362,7 +252,7 @@ def _causes(root: Root, findings: Sequence[Finding], suspects: Sequence[Deployme
         causes.append(
             Cause(
                 "deployment",
-                f"version {deployment.version} went into service at {_when(deployment.time)}{by}{at}, with "
+                f"version {deployment.version} went into service at {when(deployment.time)}{by}{at}, with "
                 f"{deployment.percent} % of the traffic",
             )
         )
@@ -371,14 +261,14 @@ def _causes(root: Root, findings: Sequence[Finding], suspects: Sequence[Deployme
         causes.append(
             Cause(
                 "upstream data",
-                f"{len(inputs)} features changed together since {_when(since)}: "
+                f"{len(inputs)} features changed together since {when(since)}: "
                 f"{', '.join(inputs)}; what they come from is the same source",
             )
         )
     elif inputs:
         causes.append(
             Cause(
-                "upstream data", f"{' and '.join(inputs)} changed since {_when(since)}, no other feature did"
+                "upstream data", f"{' and '.join(inputs)} changed since {when(since)}, no other feature did"
             )
         )
     traffic = [f for f in findings if f.stage in (Stage.TRAFFIC, Stage.USAGE)]
@@ -400,13 +290,24 @@ def _silenced(
     silences: Sequence[Silence],
     now: datetime,
 ) -> datetime | None:
-    """Return until when the incident is not told, or None. Broken data are told during a deployment too."""
-    key = findings[0].monitor.key
-    ends = [s.until for s in silences if s.covers(subject.team, subject.model, key, now)]
-    if findings[0].stage in (Stage.SERVICE, Stage.USAGE):
-        ends += [
-            d.time + DEPLOYMENT_WINDOW for d in deployments if d.time <= now < d.time + DEPLOYMENT_WINDOW
-        ]
+    """Return until when the incident is not told, or None.
+
+    What was bad last in a window that a silence touches is not told when the silence ends either: it is told
+    once a window without it is bad too. While a version starts, broken data are told all the same, and
+    windows of more than an hour are judged: they feel little of it.
+    """
+    first = findings[0]
+    lasting = [finding for finding in findings if finding.lasts]
+    begun = max(finding.episode.last - finding.window for finding in lasting)
+    ended = max(finding.episode.last for finding in lasting)
+    asked = [s for s in silences if s.covers(subject.team, subject.model, first.monitor.key)]
+    ends = [s.until for s in asked if s.lasts(now) or (s.start < ended and begun < s.until)]
+    if first.stage in STARTING:
+        for deployment in deployments:
+            end = deployment.time + DEPLOYMENT_WINDOW
+            touched = first.window <= RUN and deployment.time < ended and begun < end
+            if touched or deployment.time <= now < end:
+                ends.append(end)
     return max(ends, default=None)
 
 
@@ -427,50 +328,3 @@ def _new_id(subject: Watched, first: Finding, since: datetime) -> str:
         f"{subject.team}/{subject.model}/{first.monitor.key}/{key.version}/{key.feature}/{since.isoformat()}"
     )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _shared(incidents: Sequence[Incident]) -> Iterable[Incident]:
-    """Name to each incident the other models with the same fault at the same time, as its likeliest cause."""
-    for incident in incidents:
-        others = tuple(
-            f"{other.watched.team}/{other.watched.model}"
-            for other in incidents
-            if other.watched is not incident.watched
-            and other.root is incident.root
-            and other.key == incident.key
-            and (other.feature == incident.feature or incident.feature is None)
-            and _together(other.findings[0], incident.findings[0])
-        )
-        if not others:
-            yield incident
-            continue
-        what = (
-            f"feature {incident.feature}" if incident.feature else incident.findings[0].monitor.title.lower()
-        )
-        cause = Cause(
-            "upstream data" if incident.feature or incident.root is Root.UPSTREAM else "shared cause",
-            f"the same fault began at the same time at {', '.join(others)}: {what}",
-        )
-        yield replace(incident, shared_with=others, causes=(cause, *incident.causes))
-
-
-def says(finding: Finding) -> str:
-    """Return what was measured, with its numbers."""
-    episode, monitor = finding.episode, finding.monitor
-    reading = episode.peak
-    subject = f"{finding.feature}: " if finding.feature else ""
-    assert reading.value is not None
-    measured = monitor.readable(_short(reading.value))
-    limit = monitor.readable(_short(episode.threshold))
-    than = "above" if monitor.above else "below"
-    rest = f", {than} {limit}, on {reading.rows:,} rows up to {_when(reading.end)}"
-    said = f" ({reading.detail.rstrip('.')})" if reading.detail else ""
-    return f"{subject}{monitor.title[0].lower()}{monitor.title[1:]} {measured}{rest}{said}"
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.3g}")
-
-
-def _when(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from modelyard.incidents.group import Incident, Known
+from modelyard.incidents.incident import Incident, Known
 from modelyard.incidents.readings import Silence
 from modelyard.incidents.text import text, title
 from modelyard.spec.base import Severity
@@ -34,6 +34,8 @@ class Kind(StrEnum):
 
     OPENED = "opened"
     CHANGED = "changed"
+    JOINED = "joined"
+    """The same fault struck another model of the team, which the event names."""
     ACKNOWLEDGED = "acknowledged"
     ASSIGNED = "assigned"
     CLOSED = "closed"
@@ -107,6 +109,8 @@ class Alert:
     closed_by: str | None = None
     """None, where it was closed: it resolved by itself."""
     cause: str | None = None
+    also: tuple[str, ...] = ()
+    """Other models of the team with the same fault."""
     events: tuple[Event, ...] = field(default=(), repr=False)
 
     @property
@@ -123,7 +127,14 @@ class Alert:
     def known(self) -> Known:
         """Return it as the evaluation takes it."""
         return Known(
-            self.alert_id, self.team, self.model or "", self.key, self.feature, self.severity, self.opened
+            self.alert_id,
+            self.team,
+            self.model or "",
+            self.key,
+            self.feature,
+            self.severity,
+            self.opened,
+            frozenset(self.also),
         )
 
 
@@ -203,11 +214,20 @@ def _after(alert: Alert, event: Event) -> Alert:
         case Kind.CHANGED:
             return replace(
                 alert,
+                model=event.model,
+                also=_without(event.model, (*alert.also, alert.model)),
                 key=event.key,
                 severity=event.severity,
                 feature=event.feature,
                 version=event.version,
                 root=event.root,
+                title=event.title or alert.title,
+                text=event.text or alert.text,
+            )
+        case Kind.JOINED:
+            return replace(
+                alert,
+                also=_without(alert.model, (*alert.also, event.model)),
                 title=event.title or alert.title,
                 text=event.text or alert.text,
             )
@@ -220,6 +240,10 @@ def _after(alert: Alert, event: Event) -> Alert:
             first = alert.closed or event.time
             return replace(alert, closed=first, closed_by=event.actor or alert.closed_by, cause=event.cause)
     return alert
+
+
+def _without(model: str | None, models: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(sorted({name for name in models if name and name != model}))
 
 
 def silences(events: Iterable[Event], now: datetime) -> list[Silence]:
@@ -262,6 +286,11 @@ def told(incident: Incident, kind: Kind, now: datetime) -> Event:
         title=title(incident),
         text=text(incident),
     )
+
+
+def joined(incident: Incident, model: str, now: datetime) -> Event:
+    """Return the event of an incident that another model of the team has too."""
+    return replace(told(incident, Kind.JOINED, now), model=model)
 
 
 def resolved(alert: Alert, now: datetime) -> Event:

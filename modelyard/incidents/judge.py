@@ -16,6 +16,8 @@ from modelyard.monitors.rule import Rule
 MIN_HISTORY = 10
 # A value must exceed by this what earlier windows reached; a record by a hair is no news.
 MARGIN = 1.1
+# What comes back within a day must stay away for twice as many windows as before, and at most for so many.
+LONGEST = 24
 DAY = timedelta(days=1)
 
 
@@ -113,7 +115,7 @@ def episodes(readings: Iterable[Reading], rule: Rule, above: bool = True) -> lis
     recent: deque[_Judged] = deque()
     held: list[_Judged] = []
     current: Episode | None = None
-    clean = 0
+    clean, patience = 0, rule.resolves_after
     for reading in readings:
         if reading.value is None or reading.threshold is None:
             continue  # what could not be measured speaks neither for nor against a fault
@@ -128,6 +130,8 @@ def episodes(readings: Iterable[Reading], rule: Rule, above: bool = True) -> lis
                 usual.add(learned.value, learned.reading.end)
             breaches = [item for item in recent if item.bad]
             if judged.bad and (judged.times >= rule.far or len(breaches) >= rule.opens_after):
+                flaps = bool(found) and reading.end - (found[-1].resolved or reading.end) < DAY
+                patience = min(2 * patience, LONGEST) if flaps else rule.resolves_after
                 current, clean, held = _opened(breaches), 0, list(recent)
                 recent.clear()
         else:
@@ -135,7 +139,7 @@ def episodes(readings: Iterable[Reading], rule: Rule, above: bool = True) -> lis
             sharper = (min if above else max)(reading.threshold, current.peak.threshold or 0.0)
             limit = _threshold(sharper, reading.end, rule, usual)
             clean = clean + 1 if not judged.bad and excess(reading.value, limit, above) <= 1 else 0
-            ended = reading.end if clean >= rule.resolves_after else None
+            ended = reading.end if clean >= patience else None
             current = _continued(current, judged, ended)
             if not rule.pools and usual.absorbs(reading.end):
                 # A distance that was large from the first day on is told once, and then is usual.

@@ -1,7 +1,10 @@
 """What incidents are made of: measured values, deployments and silences."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+# Values are evaluated as of a full hour, by a run within the hour after it.
+RUN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,10 @@ class Silence:
         if self.until <= self.start:
             raise ValueError(f"a silence ends after it begins: {self.start} to {self.until}")
 
-    def covers(self, team: str, model: str, key: str, at: datetime) -> bool:
-        """Return whether an alert is not to be told at the time `at`."""
-        return (
-            self.team == team
-            and self.model in (None, model)
-            and self.key in (None, key)
-            and self.start <= at < self.until
-        )
+    def covers(self, team: str, model: str, key: str) -> bool:
+        """Return whether it is about an alert."""
+        return self.team == team and self.model in (None, model) and self.key in (None, key)
+
+    def lasts(self, now: datetime) -> bool:
+        """Return whether it is in force in the run that evaluates `now`, which comes up to an hour later."""
+        return self.start < now + RUN and now < self.until

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from modelyard.incidents import history
-from modelyard.incidents.group import DEPLOYMENT_WINDOW, JUDGED, Evaluation, Incident, evaluate
+from modelyard.incidents.group import DEPLOYMENT_WINDOW, JUDGED, STARTING, evaluate
 from modelyard.incidents.history import Kind
+from modelyard.incidents.incident import Evaluation, Incident
 from modelyard.incidents.readings import Deployment, Reading, SeriesKey, Silence
 from modelyard.monitors.measuring import sql
 from modelyard.monitors.measuring.watched import Watched
-from modelyard.monitors.rule import Stage
 from modelyard.tables import DEPLOYMENTS, METRIC_VALUES
 from modelyard.warehouse import Warehouse
 
@@ -52,6 +52,15 @@ def run(warehouse: Warehouse, watched: Sequence[Watched], now: datetime, run_id:
     new = [incident for incident in result.opened if _is_news(incident, held)]
     said = [history.told(incident, Kind.OPENED, now) for incident in new]
     said += [history.told(incident, Kind.CHANGED, now) for incident in result.changed]
+    said += [
+        history.joined(incident, other.watched.model, now)
+        for incident in (
+            *new,
+            *(i for i in result.incidents if i.incident_id in {k.incident_id for k in known}),
+        )
+        for other in incident.also
+        if other.watched.model not in _models(held.get(incident.incident_id))
+    ]
     said += [history.resolved(held[known.incident_id], now) for known in result.closed]
     history.write(warehouse, ref, said, f"alerts-{run_id}")
     measured = {reading.key for reading in readings}
@@ -60,6 +69,21 @@ def run(warehouse: Warehouse, watched: Sequence[Watched], now: datetime, run_id:
         {key: key in result.needs_no_alert for key in measured},
         _silenced(silences, deployments, watched, now),
     )
+
+
+def silenced(
+    warehouse: Warehouse, watched: Sequence[Watched], now: datetime
+) -> dict[tuple[str, str, str], datetime]:
+    """Return until when which alert of which model is not told: team, model and alert key, or `all`."""
+    if not watched:
+        return {}
+    events = history.read(warehouse, watched[0].table("alert_events"), now)
+    deployments = _deployments(warehouse, watched[0].metadata, now)
+    return _silenced(history.silences(events, now), deployments, watched, now)
+
+
+def _models(alert: history.Alert | None) -> tuple[str | None, ...]:
+    return (alert.model, *alert.also) if alert else ()
 
 
 def _is_news(incident: Incident, held: Mapping[str, history.Alert]) -> bool:
@@ -85,13 +109,13 @@ def _silenced(
         (d, key)
         for d in deployments
         if d.time <= now < d.time + DEPLOYMENT_WINDOW
-        for key in sorted({m.key for m in JUDGED.values() if m.rule and m.rule.stage in _STARTING})
+        for key in sorted({m.key for m in JUDGED.values() if m.rule and m.rule.stage in STARTING})
     ]
     for model in watched:
         ends = [
             ((s.key or ALL), s.until)
             for s in silences
-            if s.team == model.team and s.model in (None, model.model) and s.start <= now
+            if s.team == model.team and s.model in (None, model.model) and s.lasts(now)
         ]
         ends += [
             (key, d.time + DEPLOYMENT_WINDOW)
@@ -102,9 +126,6 @@ def _silenced(
             place = (model.team, model.model, key)
             found[place] = max(until, found.get(place, until))
     return found
-
-
-_STARTING = (Stage.SERVICE, Stage.USAGE)
 
 
 def _readings(warehouse: Warehouse, watched: Sequence[Watched], now: datetime) -> list[Reading]:

@@ -1,6 +1,7 @@
 """What an alert says: all that a person needs who was woken by it and knows the model little."""
 
-from modelyard.incidents.group import Incident, Root, says
+from modelyard.incidents.incident import Incident, Root, says
+from modelyard.monitors.alert import page_of
 from modelyard.monitors.measuring.watched import Watched
 from modelyard.naming import LABEL, NAMESPACE, WORKLOAD, fit
 from modelyard.spec.base import Severity
@@ -14,13 +15,15 @@ _TELLS = {
 
 def title(incident: Incident) -> str:
     """Return one line: whose, and what is wrong at the root of it."""
-    return f"{incident.watched.team}/{incident.watched.model}: {what(incident)}"
+    others = len(incident.also)
+    more = f" and {others} more {'model' if others == 1 else 'models'}" if others else ""
+    return f"{incident.name}{more}: {what(incident)}"
 
 
 def what(incident: Incident) -> str:
     """Return in a few words what is wrong at the root of it."""
     first = incident.findings[0]
-    moved = sorted({f.feature for f in incident.findings if f.stage is first.stage and f.feature})
+    moved = sorted(incident.features)
     match incident.root:
         case Root.FEATURE:
             verb = "is broken" if first.monitor.family.value == "quality" else "has drifted"
@@ -53,7 +56,9 @@ def text(incident: Incident) -> str:
     """Return the whole alert, as Markdown."""
     subject, first = incident.watched, incident.findings[0]
     lines = [f"# {title(incident)}", ""]
+    models = [incident, *incident.also]
     lines += [
+        f"- {'Models' if incident.also else 'Model'}: {', '.join(one.name for one in models)}",
         f"- Severity: {incident.severity} ({_TELLS[incident.severity]})",
         f"- Owner: {subject.owner}; escalation: {subject.escalation}",
         f"- Since: {incident.since:%Y-%m-%d %H:%M} UTC; seen at {incident.opened:%Y-%m-%d %H:%M} UTC",
@@ -63,6 +68,9 @@ def text(incident: Incident) -> str:
     if incident.silenced_until:
         lines.append(f"- Silenced until {incident.silenced_until:%Y-%m-%d %H:%M} UTC")
     lines += ["", "## What happened", "", f"{_sentence(says(first))}"]
+    if incident.also:
+        lines += ["", "The same at:", ""]
+        lines += [f"- {other.name}: {says(other.findings[0])}" for other in incident.also]
     if following := incident.findings[1:]:
         lines += ["", "What goes with it:", ""]
         lines += [f"- {says(finding)}{'' if finding.lasts else ' (over)'}" for finding in following]
@@ -71,7 +79,8 @@ def text(incident: Incident) -> str:
     lines += _numbered([*named, *(_lower(cause) for cause in first.monitor.runbook.causes)])
     lines += ["", "## First three things to do", ""]
     lines += _numbered(first.monitor.runbook.filled(**runbook_names(subject)).steps)
-    lines += ["", "## Where to look", "", f"- Dashboard: {dashboard(subject)}"]
+    lines += ["", "## Where to look", ""]
+    lines += [f"- Page of {one.name}: {_page(one.watched)}" for one in models]
     lines += [f"- Runbook: docs/runbooks/{first.monitor.key}.md", "- Query:", ""]
     lines += [f"      {line}" for line in query(incident).splitlines()]
     return "\n".join(lines) + "\n"
@@ -104,13 +113,6 @@ def query(incident: Incident) -> str:
     )
 
 
-def dashboard(subject: Watched) -> str:
-    """Return the address of the dashboards of the model's project, filtered by the model's name."""
-    project = subject.log_table.partition(".")[0]
-    wanted = f"{subject.team}/{subject.model}".replace("/", "%2F")
-    return f"https://console.cloud.google.com/monitoring/dashboards?project={project}&filter={wanted}"
-
-
 def runbook_names(subject: Watched) -> dict[str, str]:
     """Return the names that stand in a runbook's steps."""
     return {
@@ -121,6 +123,10 @@ def runbook_names(subject: Watched) -> dict[str, str]:
         "workload": fit(subject.model, WORKLOAD),
         "dead_letters": f"{subject.model}-dead-letter",
     }
+
+
+def _page(subject: Watched) -> str:
+    return page_of(subject.log_table.partition(".")[0], subject.team, subject.model)
 
 
 def _numbered(items: "list[str] | tuple[str, ...]") -> list[str]:

@@ -21,6 +21,11 @@ class MonitorError(ValueError):
     """A monitor that would make an alert nobody can act on."""
 
 
+def page_of(project: str, team: str, model: str) -> str:
+    """Return the address of a model's page: the dashboards of its project, filtered by its name."""
+    return f"https://console.cloud.google.com/monitoring/dashboards?project={project}&filter={team}%2F{model}"
+
+
 @dataclass(frozen=True)
 class Runbook:
     """What a person needs at three in the morning.
@@ -114,6 +119,8 @@ class Alert:
     runbook: Runbook
     model: str | None = None
     tile: Tile | None = None
+    page: str | None = None
+    """Address of the model's page."""
 
     def __post_init__(self) -> None:
         """Refuse an alert that nobody can act on."""
@@ -150,4 +157,6 @@ class Alert:
             lines += ["", "Query to look at:", "", f"    {look_at}"]
         elif isinstance(self.condition, LogCondition):
             lines += ["", "Log entries to look at:", "", f"    {self.condition.filter}"]
+        if self.page:
+            lines += ["", f"Page of {self.subject}: {self.page}"]
         return "\n".join([*lines, "", f"Runbook: {self.runbook_path}"])

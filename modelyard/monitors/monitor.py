@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from modelyard.monitors.alert import Alert, Family, PromqlCondition, Runbook, Tile
+from modelyard.monitors.alert import Alert, Family, PromqlCondition, Runbook, Tile, page_of
 from modelyard.monitors.promql import DAY, HOUR, SILENCED_UNTIL, number, series, words
 from modelyard.monitors.rule import Rule
 from modelyard.monitors.values import Value
@@ -172,4 +172,5 @@ class Monitor:
                 dead_letters=subject.dead_letters,
             ),
             tile=self.tile(subject),
+            page=page_of(subject.project, subject.team, subject.model),
         )

@@ -23,8 +23,8 @@ MONITORS = (
         key="quality-invalid",
         family=Family.QUALITY,
         title="Invalid values of a feature, beyond its share in training",
-        says="More than {threshold} of the values of a feature over {window} are missing, mistyped or out of "
-        "range, beyond what training had.",
+        says="More than {threshold} of the values of a feature over {window} are missing, mistyped, unknown "
+        "or far out of range, beyond what training had.",
         unit="10^2.%",
         series=lambda subject: _last(subject, INVALID_SHARE),
         threshold=lambda subject: subject.settings.quality.threshold,

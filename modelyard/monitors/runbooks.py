@@ -86,9 +86,9 @@ def _of_model(monitor: Monitor) -> str:
         ),
     ]
     silence = (
-        f"For a while: in Cloud Monitoring, Alerting, Snoozes, on the policy `TEAM/MODEL: {monitor.title}`, "
-        "with an end and a reason. For good: a pull request that changes the threshold or sets "
-        f"`monitors.{family}.enabled: false`; the review shows it."
+        f"For a while: `modelyard alerts silence TEAM/MODEL --key {monitor.key} --until 4h --reason WHY -e "
+        "ENVIRONMENT`, in force within five minutes. For good: a pull request that changes the threshold or "
+        f"sets `monitors.{family}.enabled: false`; the review shows it."
     )
     query = (monitor.series(_SUBJECT), alert.condition.query)
     return _page(monitor.title, alert.summary, facts, monitor.runbook, query, silence)

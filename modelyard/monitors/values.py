@@ -103,7 +103,8 @@ INVALID_SHARE = Value(
     Family.QUALITY,
     "excess_invalid_share",
     "share",
-    "Missing, mistyped and out-of-range values of a feature, less its share in training.",
+    "Missing, mistyped and unknown values of a feature, and numbers beyond training's range by more than its "
+    "width, less their share in training.",
     labels=_FEATURE,
     pushed=True,
 )

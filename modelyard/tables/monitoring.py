@@ -70,7 +70,10 @@ ALERT_EVENTS = Table(
         Column("alert_id", Type.STRING, "Id shared by all events of one alert", Mode.REQUIRED),
         Column("time", Type.TIMESTAMP, "Time of the event", Mode.REQUIRED),
         Column(
-            "event", Type.STRING, "opened, changed, acknowledged, assigned, closed or silenced", Mode.REQUIRED
+            "event",
+            Type.STRING,
+            "opened, changed, joined by a model, acknowledged, assigned, closed or silenced",
+            Mode.REQUIRED,
         ),
         Column("key", Type.STRING, "Key of the alert, also of its runbook", Mode.REQUIRED),
         Column("team", Type.STRING, "Team that owns the alert", Mode.REQUIRED),

@@ -132,12 +132,16 @@ SELECT
   alert_id,
   MAX_BY(key, time) AS key,
   ANY_VALUE(team) AS team,
-  ANY_VALUE(model) AS model,
+  MAX_BY(model, IF(event IN ('opened', 'changed'), time, NULL)) AS model,
   MAX_BY(severity, time) AS severity,
   MAX_BY(owner, time) AS owner,
   MIN(IF(event = 'opened', time, NULL)) AS opened,
   MIN(IF(event = 'acknowledged', time, NULL)) AS acknowledged,
-  MAX(IF(event = 'closed', time, NULL)) AS closed,
+  IF(
+    MAX(IF(event = 'closed', time, NULL)) >= MAX(IF(event = 'opened', time, NULL)),
+    MAX(IF(event = 'closed', time, NULL)),
+    NULL
+  ) AS closed,
   MAX(IF(event = 'closed', cause, NULL)) AS cause
 FROM {alert_events}
 WHERE event != 'silenced'

@@ -120,6 +120,13 @@ def run(
             # What was measured is pushed all the same: alerts then rest on thresholds alone.
             log.exception("incidents could not be evaluated")
             report.errors.append(f"incidents: {type(error).__name__}: {error}")
+    elif models:
+        # A silence is in force within minutes, though nothing is due.
+        try:
+            points += silenced(incidents.silenced(warehouse, models, at))
+        except Exception as error:
+            log.exception("silences could not be read")
+            report.errors.append(f"silences: {type(error).__name__}: {error}")
     if (level := fleet.level(report.measured)) is not None:
         points.append(Point("fleet_use", (), level))
     points.append(Point("monitor_last_run", (), at.timestamp()))
@@ -186,7 +193,12 @@ def explained(outcome: Outcome) -> Iterator[Point]:
     for key, explained in outcome.explained.items():
         if (key.family, key.metric) in pushed:
             yield Point("monitor_explained", _series(key), float(explained))
-    for (team, model, alert), until in outcome.silenced.items():
+    yield from silenced(outcome.silenced)
+
+
+def silenced(found: Mapping[tuple[str, str, str], datetime]) -> Iterator[Point]:
+    """Yield until when alerts are not told."""
+    for (team, model, alert), until in found.items():
         labels = {"team": team, "model": model, "alert": alert}
         yield Point("silenced_until", tuple(sorted(labels.items())), until.timestamp())
 

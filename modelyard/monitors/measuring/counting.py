@@ -182,10 +182,21 @@ def _place(column: str, categories: Sequence[str]) -> str:
     return f"CASE {column} {cases} ELSE -1 - CHAR_LENGTH({column}) END"
 
 
+def credible(low: float, high: float) -> tuple[float, float]:
+    """Return between which values a number of training's range `low` to `high` may be another season's.
+
+    A summer is warmer than the spring that a model was trained on, and a cloudburst is the heaviest so far:
+    such values drift. Beyond the range by more than its width, or below 0 where it begins at 0, they are
+    broken.
+    """
+    width = high - low
+    return (low if low == 0 else low - width), high + width
+
+
 def of_feature(
     manifest: Manifest, feature: Feature, prepared: Columns, restricted: Container[str] = ()
 ) -> Iterator[Figure]:
-    """Yield what is counted of one feature: present and invalid values, extremes, moments, bins.
+    """Yield what is counted of one feature: present, invalid and broken values, extremes, moments, bins.
 
     Of a `restricted` feature no extremes are kept: they are values of single people.
     """
@@ -196,6 +207,8 @@ def of_feature(
         if feature.range:
             low, high = (sql.number(value) for value in feature.range)
             yield Figure(item, "invalid", f"COUNTIF({column} < {low} OR {column} > {high})")
+            low, high = (sql.number(value) for value in credible(*feature.range))
+            yield Figure(item, "broken", f"COUNTIF({column} < {low} OR {column} > {high})")
         if item not in restricted:
             yield from _extremes(item, column)
         yield from _deviation(item, column, baseline)

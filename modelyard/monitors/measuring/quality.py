@@ -41,7 +41,7 @@ def _of_version(window: Window, version: int, manifest: Manifest, figures: Figur
     gone: list[str] = []
     for feature in manifest.signature.features:
         baseline = manifest.baselines.features.get(feature.name)
-        missing, invalid = shares(figures, feature, rows)
+        missing, invalid, broken = shares(figures, feature, rows)
         usual = baseline.missing if baseline else 0.0
         missing_of_all += missing
         invalid_of_all += invalid
@@ -51,7 +51,7 @@ def _of_version(window: Window, version: int, manifest: Manifest, figures: Figur
             gone.append(feature.name)
         yield Measured(
             values.INVALID_SHARE,
-            missing + invalid - usual,
+            missing + broken - usual,
             rows,
             version,
             feature.name,
@@ -80,10 +80,12 @@ def _tolerated(window: Window, baseline: Baseline | None) -> float:
     return max(tolerated, BEYOND_TRAINING * baseline.daily_missing - baseline.missing)
 
 
-def shares(figures: Figures, feature: Feature, rows: int) -> tuple[float, float]:
-    """Return the shares of missing and of invalid values of a feature."""
+def shares(figures: Figures, feature: Feature, rows: int) -> tuple[float, float, float]:
+    """Return the shares of missing and of invalid values of a feature, and of those surely broken."""
     missing = rows - figures.number(feature.name, "present")
-    return max(missing, 0.0) / rows, figures.number(feature.name, "invalid") / rows
+    invalid = figures.number(feature.name, "invalid")
+    broken = figures.number(feature.name, "broken") if feature.type.numeric else invalid
+    return max(missing, 0.0) / rows, invalid / rows, broken / rows
 
 
 def _words(

@@ -212,6 +212,69 @@ def test_a_silence_is_pushed_and_nothing_is_opened(warehouse: Warehouse) -> None
     assert len(alerts(warehouse)) == 1
 
 
+def test_a_silence_that_began_after_the_full_hour_is_in_force(warehouse: Warehouse) -> None:
+    """The run of five past evaluates the full hour."""
+    values(warehouse, [0.0, 0.0, 0.9, 0.9], "v1")
+    silence = Silence("flights", None, None, NOW + 3 * MINUTE, NOW + DAY, "maintenance", "ann")
+    history.write(warehouse, REF, [history.silence(silence, "flights@example.com")], "s")
+    outcome = run(warehouse, "r1")
+    assert outcome.silenced == {("flights", "delay", "all"): NOW + DAY}
+    assert alerts(warehouse) == []
+
+
+def test_silences_can_be_asked_for_between_the_hours(warehouse: Warehouse) -> None:
+    silence = Silence("flights", "delay", "usage-drop", NOW, NOW + DAY, "maintenance", "ann")
+    history.write(warehouse, REF, [history.silence(silence, "flights@example.com")], "s")
+    deployed(warehouse, NOW - MINUTE, 1, "d1")
+    found = incidents.silenced(warehouse, [watched(), watched("other")], NOW)
+    assert found["flights", "delay", "usage-drop"] == NOW + DAY
+    assert found["flights", "delay", "latency-p95"] == NOW + 29 * MINUTE
+    assert {model for _, model, _ in found} == {"delay"}
+    assert incidents.silenced(warehouse, [watched()], NOW + DAY) == {}
+    assert incidents.silenced(warehouse, [], NOW) == {}
+
+
+def test_models_with_one_fault_are_one_alert_that_names_them(warehouse: Warehouse) -> None:
+    both = watched(), watched("other")
+    values(warehouse, [0.0, 0.0, 0.9, 0.9], "v1")
+    run(warehouse, "r1", NOW, *both)
+    (alert,) = alerts(warehouse)
+    assert (alert.model, alert.also) == ("delay", ())
+
+    values(warehouse, [0.0, 0.0, 0.0, 0.9], "v2", "other")
+    for name in ("r2", "r3"):
+        outcome = run(warehouse, name, NOW + MINUTE, *both)
+    (alert,) = alerts(warehouse)
+    assert (alert.model, alert.also) == ("delay", ("other",))
+    assert alert.title == "flights/delay and 1 more model: feature distance is broken"
+    assert [event.event for event in alert.events] == [Kind.OPENED, Kind.JOINED]
+    assert {key.model for key, explained in outcome.explained.items() if not explained} == {"delay"}
+
+    # The first is mended: the alert stays open, for the other.
+    values(warehouse, [0.0, 0.0, 0.9, 0.0, 0.0], "v3", computed=NOW + 2 * MINUTE)
+    outcome = run(warehouse, "r4", NOW + 3 * MINUTE, *both)
+    (alert,) = alerts(warehouse)
+    assert (alert.is_open, alert.model, alert.also) == (True, "other", ("delay",))
+    assert {key.model for key, explained in outcome.explained.items() if not explained} == {"other"}
+
+    values(warehouse, [0.0, 0.0, 0.9, 0.0, 0.0], "v4", "other", computed=NOW + 4 * MINUTE)
+    run(warehouse, "r5", NOW + 5 * MINUTE, *both)
+    (alert,) = alerts(warehouse)
+    assert not alert.is_open and alert.closed_by is None
+
+
+def test_an_alert_of_several_models_is_written_with_them_at_once(warehouse: Warehouse) -> None:
+    for model in ("delay", "other"):
+        values(warehouse, [0.0, 0.0, 0.9, 0.9], f"v-{model}", model)
+    run(warehouse, "r1", NOW, watched(), watched("other"))
+    (alert,) = alerts(warehouse)
+    assert (alert.model, alert.also) == ("delay", ("other",))
+    history.write(warehouse, REF, [history.close(alert, NOW, "ann", Cause.EXPECTED)], "c")
+    run(warehouse, "r2", NOW + MINUTE, watched(), watched("other"))
+    (alert,) = alerts(warehouse)
+    assert not alert.is_open, "what a person closed stays closed for both"
+
+
 def deployed(warehouse: Warehouse, time: datetime, version: int, name: str) -> None:
     row = {
         "deployment_id": name,

@@ -31,6 +31,7 @@ from modelyard.spec.team import Monitors
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 
 
 def watched(model: str = "delay", team: str = "flights", **settings: Any) -> Watched:
@@ -186,17 +187,6 @@ def test_features_that_break_at_different_times_are_two_incidents() -> None:
     assert sorted(i.feature or "" for i in found(readings).incidents) == ["a", "b"]
 
 
-def test_the_same_fault_on_several_models_has_a_shared_cause() -> None:
-    readings = [r for model in ("one", "two") for r in missing([*QUIET, 0.9], model=model)]
-    readings += missing([*QUIET, 0], model="three")
-    incidents = found(readings).incidents
-    assert [(i.watched.model, i.shared_with) for i in incidents] == [
-        ("one", ("flights/two",)),
-        ("two", ("flights/one",)),
-    ]
-    assert "the same fault began at the same time" in incidents[0].causes[0].evidence
-
-
 def test_a_drop_of_usage_explains_drift_and_is_told_as_traffic() -> None:
     incident = one(volume([1.0] * 6 + [0.1] * 3) + drift([*QUIET, 0.6, 0.6, 0.6]))
     assert (incident.root, incident.key, incident.feature) == (Root.USAGE, "usage-drop", None)
@@ -223,6 +213,31 @@ def test_one_window_far_beyond_opens_it_at_once() -> None:
 def test_it_resolves_after_two_clean_windows_and_not_before() -> None:
     assert len(found(missing([*QUIET, 0.9, 0.9, 0.01])).incidents) == 1
     assert len(found(missing([*QUIET, 0.9, 0.9, 0.01, 0.01])).incidents) == 0
+
+
+def hourly(values: Sequence[float | None], first: datetime = START, **keys: Any) -> list[Reading]:
+    """Return one reading of latency an hour: limit 100 ms."""
+    made = windows(values, "p95", "latency", 100.0, **keys)
+    return [replace(r, start=first + i * HOUR, end=first + (i + 1) * HOUR) for i, r in enumerate(made)]
+
+
+def opened(readings: list[Reading], **more: Any) -> list[tuple[datetime, Incident]]:
+    """Evaluate after each window, and return what was told when."""
+    known: list[Known] = []
+    told = []
+    subjects = [watched(model) for model in sorted({r.model for r in readings})]
+    for now in sorted({r.end for r in readings}):
+        there = [r for r in readings if r.end <= now]
+        result = evaluate(there, subjects, now=now, known=known, **more)
+        told += [(now, i) for i in result.opened]
+        known = [known_of(i) for i in result.incidents if i.silenced_until is None]
+    return told
+
+
+def test_what_comes_back_within_a_day_must_stay_away_longer() -> None:
+    """Two bad hours in eight, for two days: told a few times, not each time."""
+    assert len(opened(hourly([900.0, 900.0, *[5.0] * 6] * 6))) == 3
+    assert len(opened(hourly([900.0, 900.0, *[5.0] * 30] * 4))) == 4, "a day's peace is an end"
 
 
 def test_flapping_is_one_incident() -> None:
@@ -281,12 +296,43 @@ def late(readings: list[Reading], days: int) -> list[Reading]:
 
 def test_a_silence_keeps_an_incident_from_being_told_until_it_expires() -> None:
     readings = missing([*QUIET, 0.9, 0.9, 0.9])
-    silence = Silence("flights", "delay", None, START, START + 8 * DAY + timedelta(hours=1), "maintenance")
-    during = found(readings, 8, silences=[silence])
+    silence = Silence("flights", "delay", None, START, START + 8 * DAY, "maintenance")
+    during = found(readings, 7, silences=[silence])
     assert during.opened == () and during.incidents[0].silenced_until == silence.until
     assert not during.incidents[0].pages
     after = found(readings, 9, silences=[silence])
     assert len(after.opened) == 1 and after.opened[0].pages
+
+
+def noon(hours: float) -> datetime:
+    return START + timedelta(hours=12 + hours)
+
+
+SLOW_AT_NOON = [5.0] * 12 + [900.0, 900.0]
+
+
+@pytest.mark.parametrize(
+    ("slow_after", "told"), [(0, []), (1, [noon(3)]), (3, [noon(3)])], ids=["over", "one more", "lasts"]
+)
+def test_what_was_bad_in_a_silence_alone_is_not_told_after_it(slow_after: int, told: list[datetime]) -> None:
+    silence = Silence("flights", "delay", None, noon(-0.5), noon(1.75), "maintenance")
+    readings = hourly([*SLOW_AT_NOON, *[900.0] * slow_after, 5.0, 5.0, 5.0])
+    assert [when for when, _ in opened(readings, silences=[silence])] == told
+    assert [when for when, _ in opened(readings)] == [noon(1)]
+
+
+def test_a_silence_is_in_force_at_once() -> None:
+    """The run of five past evaluates the full hour, in which the silence of three past had not begun."""
+    silence = Silence("flights", "delay", None, noon(1.05), noon(3), "maintenance")
+    readings = hourly(SLOW_AT_NOON[:13])
+    assert found(readings, watched=[watched()], silences=[silence]).opened == ()
+
+
+def test_what_is_silenced_fires_no_condition_when_the_silence_ends() -> None:
+    silence = Silence("flights", "delay", None, noon(-0.5), noon(1.75), "maintenance")
+    (key,) = {r.key for r in hourly([1.0])}
+    assert key in found(hourly([*SLOW_AT_NOON, 5.0]), silences=[silence]).needs_no_alert
+    assert key not in found(hourly([*SLOW_AT_NOON, 900.0]), silences=[silence]).needs_no_alert
 
 
 @pytest.mark.parametrize(
@@ -310,6 +356,17 @@ def test_during_a_deployment_less_traffic_is_expected_and_broken_data_are_not() 
     deployment = Deployment(START + 8 * DAY - timedelta(minutes=10), "flights", "delay", 2)
     assert found(volume([1.0] * 5 + [0.1] * 3), deployments=[deployment]).opened == ()
     assert len(found(missing([*QUIET, 0.9, 0.9]), deployments=[deployment]).opened) == 1
+
+
+@pytest.mark.parametrize("minute", [0.05, 0.4, 0.9])
+@pytest.mark.parametrize("slow", [2, 4])
+def test_slow_answers_around_a_deployment_are_told_only_if_they_last(minute: float, slow: int) -> None:
+    deployment = Deployment(noon(minute), "flights", "delay", 2)
+    values = [5.0] * 12 + [900.0] * slow + [5.0] * 3
+    if minute < 0.5 and slow == 2:
+        values[13] = 5.0  # half an hour ends within the hour that it began in
+    told = opened(hourly(values), deployments=[deployment])
+    assert [incident.root for _, incident in told] == [Root.DEPLOYMENT] * (slow > 2)
 
 
 # Life of an incident
@@ -420,3 +477,98 @@ def test_a_protected_feature_is_counted_and_not_shown(incident: Incident) -> Non
 def test_the_explained_keys_are_those_of_metric_values() -> None:
     result = found(missing([*QUIET, 0.9]) + drift([*QUIET, 4]))
     assert result.needs_no_alert == {SeriesKey("flights", "delay", 1, "drift", "psi", "distance")}
+
+
+# Several models
+
+
+def at_models(*models: str, broken: Sequence[float] = (0.9, 0.9), **keys: Any) -> list[Reading]:
+    return [r for model in models for r in missing([*QUIET, *broken], model=model, **keys)]
+
+
+def test_a_fault_of_several_models_is_told_to_the_team_once() -> None:
+    readings = at_models("one", "two", "four") + missing([*QUIET, 0, 0], model="three")
+    result = found(readings)
+    (incident,) = result.incidents
+    assert result.opened == (incident,)
+    assert [other.watched.model for other in incident.also] == ["one", "two"]
+    assert incident.shared_with == ("flights/one", "flights/two")
+    assert title(incident) == "flights/four and 2 more models: feature distance is broken"
+    body = text(incident)
+    assert "- Models: flights/four, flights/one, flights/two" in body
+    assert "1. upstream data: the same fault began at the same time at flights/one, flights/two" in body
+    assert "- flights/two: distance: invalid values" in body
+    assert "- Page of flights/one: https://" in body
+    roots = {r.key for r in readings} - result.needs_no_alert
+    assert {key.model for key in roots} == {"four"}, "one condition fires"
+
+
+def test_each_team_is_told_of_a_fault_that_strikes_several() -> None:
+    other = watched("price", "pricing")
+    readings = at_models("one", "two")
+    readings += [replace(r, team="pricing") for r in at_models("price")]
+    told = found(readings, watched=[watched("one"), watched("two"), other]).opened
+    assert {(i.name, i.shared_with) for i in told} == {
+        ("flights/one", ("flights/two", "pricing/price")),
+        ("pricing/price", ("flights/one", "flights/two")),
+    }
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        at_models("two", feature="carrier"),
+        missing([0.01] * 3 + [0.9] * 5, model="two"),
+        loss([*QUIET, 0.9, 0.9], model="two"),
+    ],
+    ids=["another feature", "another time", "another family"],
+)
+def test_faults_that_differ_are_told_apart(second: list[Reading]) -> None:
+    assert len(found(at_models("one") + second).opened) == 2
+
+
+def test_what_models_learned_wrong_is_each_models_own() -> None:
+    readings = loss([*QUIET, 0.9, 0.9], model="one") + loss([*QUIET, 0.9, 0.9], model="two")
+    assert [i.root for i in found(readings).opened] == [Root.CONCEPT] * 2
+
+
+def test_a_source_that_feeds_models_of_different_features_is_one_fault() -> None:
+    readings = [r for name in "abc" for r in missing([*QUIET, 0.9], name, model="one")]
+    readings += missing([*QUIET, 0.9], "b", model="two")
+    (incident,) = found(readings).opened
+    assert {incident.name, *incident.shared_with} == {"flights/one", "flights/two"}
+
+
+def test_a_page_does_not_hide_behind_a_ticket() -> None:
+    """The model that was told first makes a ticket only; the other's fault wakes a person."""
+    calm = watched("one", quality={"severity": "warning"})
+    first = found(at_models("one"), watched=[calm])
+    known = [known_of(i) for i in first.opened]
+    result = found(at_models("one", "two"), watched=[calm, watched("two")], known=known)
+    assert [(i.name, i.pages) for i in result.opened] == [("flights/two", True)]
+    together = found(at_models("one", "two"), watched=[calm, watched("two")])
+    assert [(i.name, i.pages) for i in together.opened] == [("flights/two", True)]
+
+
+def test_a_silenced_model_hides_no_other() -> None:
+    silence = Silence("flights", "one", None, START, START + 100 * DAY)
+    told = found(at_models("one", "two"), silences=[silence]).opened
+    assert [(i.watched.model, i.also) for i in told] == [("two", ())]
+
+
+def test_an_alert_goes_on_with_the_models_that_are_not_mended() -> None:
+    both = found(at_models("one", "two"))
+    known = [replace(known_of(i), also=frozenset({"two"})) for i in both.opened]
+    mended = at_models("one", broken=[0.9, 0.9, 0, 0]) + at_models("two", broken=[0.9] * 4)
+    result = found(mended, known=known)
+    assert (result.opened, result.closed) == ((), ())
+    (changed,) = result.changed
+    assert (changed.incident_id, changed.name) == (known[0].incident_id, "flights/two")
+
+
+def test_a_model_that_is_struck_later_joins_what_was_told() -> None:
+    known = [known_of(i) for i in found(at_models("one")).opened]
+    later = at_models("one") + missing([*QUIET, 0, 0.9], model="two")
+    result = found(later, known=known)
+    assert result.opened == ()
+    assert [other.name for other in result.incidents[0].also] == ["flights/two"]

@@ -148,12 +148,18 @@ def test_alerts_joins_the_events_of_an_alert(warehouse: Warehouse) -> None:
         {**alert, "event": "acknowledged", "time": NOW + timedelta(minutes=5), "actor": "p"},
         {**alert, "event": "closed", "time": NOW + timedelta(minutes=30), "cause": "deployment"},
         {**alert, "alert_id": "2", "event": "opened", "time": NOW},
+        {**alert, "alert_id": "2", "event": "joined", "model": "n", "time": NOW + timedelta(minutes=1)},
+        {**alert, "alert_id": "3", "event": "opened", "time": NOW},
+        {**alert, "alert_id": "3", "event": "closed", "time": NOW + timedelta(minutes=9)},
+        {**alert, "alert_id": "3", "event": "opened", "time": NOW + timedelta(minutes=40)},
     )
     rows = {row["alert_id"]: row for row in warehouse.read("alerts")}
     assert rows["1"]["closed"] - rows["1"]["opened"] == timedelta(minutes=30)
     assert rows["1"]["acknowledged"] == NOW + timedelta(minutes=5)
     assert rows["1"]["cause"] == "deployment"
     assert rows["2"]["closed"] is None
+    assert rows["2"]["model"] == "m", "whose it is, not whose it is too"
+    assert rows["3"]["closed"] is None, "it is back"
 
 
 def test_monitor_health_shows_the_last_success_apart(warehouse: Warehouse) -> None:

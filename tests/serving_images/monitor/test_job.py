@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from modelyard.incidents import Silence, history
 from modelyard.tables import MODEL_VERSIONS, arrow_schema
 from serving_images.monitor.documents import Source
 from serving_images.monitor.job import Report, run
@@ -107,6 +108,24 @@ def test_a_run_within_the_hour_skips_what_is_done(tmp_path: Path, cloud: tuple[M
     assert job(place, client, BEGIN + 2 * HOUR + 5 * MINUTE).skipped == 0
     assert job(place, client, BEGIN + 2 * HOUR + 10 * MINUTE, again=True).skipped == 0
     assert len(service.points["monitor_last_run", ()]) == 5, "each run tells that the job is well"
+
+
+def test_a_silence_is_pushed_by_the_next_run_though_nothing_is_due(
+    tmp_path: Path, cloud: tuple[MetricService, Any]
+) -> None:
+    service, client = cloud
+    place = world(tmp_path)
+    published(place)
+    place.write(rows(BEGIN, 100), "rows")
+    at = BEGIN + HOUR + 5 * MINUTE
+    job(place, client, at)
+    silence = Silence("flights", "delay", None, at + MINUTE, at + HOUR, "maintenance", "ann")
+    event = history.silence(silence, "flights@example.com")
+    history.write(place.warehouse, place.model.table("alert_events"), [event], "silence")
+    report = job(place, client, at + 5 * MINUTE)
+    assert (report.skipped, report.errors) == (1, [])
+    until = service.latest("silenced_until", team="flights", model="delay", alert="all")
+    assert until == (at + HOUR).timestamp()
 
 
 def test_a_model_that_fails_harms_no_other_and_is_tried_again(

@@ -77,6 +77,9 @@ def test_figures_are_those_of_numpy(
             v[item] is not None and not math.isnan(v[item]) and not low <= v[item] <= high for v in values
         )
         assert found.number(item, "invalid") == outside
+        # Both ranges begin at 0: what is negative is broken, and what is above twice the highest.
+        present = [v[item] for v in values if v[item] is not None and not math.isnan(v[item])]
+        assert found.number(item, "broken") == sum(v < 0 or v > 2 * high for v in present)
     carriers = [v["carrier"] for v in values]
     assert found.bins("carrier", "bin", 3) == [carriers.count(c) for c in ("AA", "UA", "DL")]
     assert found.number("carrier", "invalid") == sum(c not in (None, "AA", "UA", "DL") for c in carriers)

@@ -127,7 +127,9 @@ def test_days_without_a_fault_are_no_news(tmp_path: Path) -> None:
     [
         ("distance", None, "excess_invalid_share"),
         ("distance", None, "schema_changes"),
-        ("distance", lambda value: value * 1.609, "excess_invalid_share"),
+        ("distance", lambda value: value * 60, "excess_invalid_share"),
+        ("distance", lambda value: value - 50, "excess_invalid_share"),
+        ("distance", lambda value: value * 1.609, "psi"),
         ("carrier", lambda value: value.lower(), "excess_invalid_share"),
         ("distance", 42.0, "constant"),
         ("carrier", "UA", "constant"),
@@ -155,6 +157,18 @@ def test_one_wild_value_is_no_news_and_moves_no_mean(tmp_path: Path) -> None:
         if v.measured.metric.metric == "psi" and v.measured.feature == "distance"
     ]
     assert words is not None and "mean 50 -> 5" in words
+
+
+def test_values_a_little_beyond_training_are_drift_and_not_broken(tmp_path: Path) -> None:
+    found = one_day(world(tmp_path), distance=lambda value: value + 40)
+    assert out(found, "excess_invalid_share") == []
+    assert out(found, "psi")
+    (outside,) = [
+        v.measured.value
+        for v in found.values
+        if v.latest and (v.measured.metric.metric, v.measured.feature) == ("outside_share", "distance")
+    ]
+    assert outside is not None and 0.3 < outside < 0.5
 
 
 def test_infinite_predictions_are_news(tmp_path: Path) -> None:
