@@ -89,6 +89,7 @@ def _follow(folder: Path, sink: Callable[[], Sink]) -> int:
     shipper = Shipper(folder, sink)
     while not server.ended(_POLL_SECONDS):
         shipper.pass_over()
+    shipper.hurry()
     closed = _closed(folder, server.pid)
     while not (shipper.pass_over() and closed) and time.monotonic() < server.patience:
         time.sleep(min(shipper.next_attempt() or _POLL_SECONDS, _POLL_SECONDS))

@@ -30,6 +30,7 @@ _LOGGER = logging.getLogger(__name__)
 UNKNOWN = "unknown"  # the key of lost rows of which nobody can say whose they were
 _DAMAGE = ""  # in the state: the segment's damage is counted
 _LONGEST_WAIT = 30.0  # seconds between attempts on a table whose store is away
+_HURRIED_WAIT = 1.0  # the same, once the server ends
 _CHUNK_ROWS = 1024  # decoded at once: bounds the memory
 _REPORT_SECONDS = 30.0  # how often a lasting fault is logged
 
@@ -81,6 +82,11 @@ class Shipper:
         """Return in how many seconds a table that is away is tried again; 0 where none is away."""
         times = [away.retry_at for away in self._away.values()]
         return max(0.01, min(times) - time.monotonic()) if times else 0.0
+
+    def hurry(self) -> None:
+        """Try stores that are away at once, and often from now on: the server ends, and time with it."""
+        for away in self._away.values():
+            away.retry_at, away.waits = 0.0, waits(longest=_HURRIED_WAIT)
 
     def close(self) -> None:
         """End the connections."""

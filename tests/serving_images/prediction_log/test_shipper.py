@@ -1,5 +1,6 @@
 """Segments reach the store whole and once, whatever is wrong with them, the store, or the shipper."""
 
+import itertools
 import json
 import os
 import struct
@@ -183,6 +184,21 @@ def test_killed_before_the_segment_is_deleted_sends_nothing_again(
     assert len(store.written) == 1
     assert states.read(folder).sent == {KEY: 10}
     assert closed(folder) == []
+
+
+def test_store_that_is_away_is_tried_at_once_when_the_server_ends(
+    shipper: Shipper, store: Store, folder: Path, warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shippers, "waits", lambda longest: itertools.repeat(1000.0))
+    given = fill(folder)
+    store.away = {SCHEMA.table}
+    assert not shipper.pass_over()
+    store.away = set()
+    assert not shipper.pass_over()
+    assert shipper.next_attempt() > 900
+    shipper.hurry()
+    assert shipper.pass_over()
+    assert ids(stored(warehouse)) == given
 
 
 def test_table_that_is_away_holds_up_no_other(
