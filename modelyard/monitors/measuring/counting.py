@@ -346,7 +346,7 @@ def statements(
 def ids(log: str) -> str:
     """Return the statement that counts the prediction ids of each hour of a version."""
     return (
-        "SELECT TIMESTAMP_TRUNC(time, HOUR) AS hour, COUNT(DISTINCT prediction_id) AS ids "
+        f"SELECT {sql.hour('time')} AS hour, COUNT(DISTINCT prediction_id) AS ids "
         f"FROM {sql.table(log)} WHERE time >= @start AND time < @end AND version = @version GROUP BY hour"
     )
 
@@ -355,7 +355,7 @@ def statement(log: str, prepared: Columns, aggregates: Sequence[str], *, once: b
     """Return the statement of `aggregates` per hour."""
     listed = ",\n  ".join(f"{aggregate} AS a{index}" for index, aggregate in enumerate(aggregates))
     distinct = "\n  QUALIFY ROW_NUMBER() OVER (PARTITION BY prediction_id ORDER BY time) = 1" if once else ""
-    inner = ",\n    ".join(("TIMESTAMP_TRUNC(time, HOUR) AS hour", "time", *prepared.select))
+    inner = ",\n    ".join((f"{sql.hour('time')} AS hour", "time", *prepared.select))
     return (
         f"SELECT\n  hour,\n  {listed}\nFROM (\n  SELECT\n    {inner}\n  FROM {sql.table(log)}\n"
         f"  WHERE time >= @start AND time < @end AND version = @version{distinct}\n)\nGROUP BY hour"

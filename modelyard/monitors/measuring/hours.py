@@ -89,7 +89,7 @@ HourCounts = dict[tuple[datetime, int], int]
 def in_log(reader: Reader, span: Span) -> HourCounts:
     """Return the rows of each hour and version that the log holds; reads two narrow columns."""
     statement = (
-        "SELECT TIMESTAMP_TRUNC(time, HOUR) AS hour, version, COUNT(*) AS n "
+        f"SELECT {sql.hour('time')} AS hour, version, COUNT(*) AS n "
         f"FROM {sql.table(reader.model.log_table)} WHERE time >= @start AND time < @end "
         "GROUP BY hour, version"
     )
@@ -253,7 +253,7 @@ def _keep_usage(reader: Reader, version: int, seen: Mapping[datetime, int], span
     """Count the hours' predictions per caller, for everybody who asks how much a model is used."""
     model = reader.model
     statement = (
-        "SELECT TIMESTAMP_TRUNC(time, HOUR) AS hour, pattern, caller, COUNT(*) AS predictions, "
+        f"SELECT {sql.hour('time')} AS hour, pattern, caller, COUNT(*) AS predictions, "
         f"COUNTIF(prediction IS NULL) AS errors FROM {sql.table(model.log_table)} "
         "WHERE time >= @start AND time < @end AND version = @version GROUP BY hour, pattern, caller"
     )

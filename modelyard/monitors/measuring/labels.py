@@ -45,7 +45,7 @@ def _texts(*values: str) -> str:
 def matched(reader: Reader, label: Label, span: Span) -> HourCounts:
     """Return how many predictions of each hour and version have a label; reads ids and keys alone."""
     statement = f"""
-SELECT TIMESTAMP_TRUNC(log.time, HOUR) AS hour, log.version, COUNT(*) AS n
+SELECT {sql.hour("log.time")} AS hour, log.version, COUNT(*) AS n
 FROM {sql.table(reader.model.log_table)} AS log
 JOIN {sql.table(label.table)} AS labels ON log.prediction_id = CAST(labels.{sql.name(label.key)} AS STRING)
 WHERE log.time >= @start AND log.time < @end AND labels.{sql.name(label.column)} IS NOT NULL
@@ -150,7 +150,7 @@ def scores(log: str, label: Label, manifest: Manifest, *, once: bool = False) ->
 
 def _joined(log: str, label: Label, manifest: Manifest, prepared: Columns, *, once: bool) -> str:
     """Return the rows that have a label: `y` is the label, `p` the prediction, and the prepared columns."""
-    columns = ", ".join(("TIMESTAMP_TRUNC(time, HOUR) AS hour", *prepared.select))
+    columns = ", ".join((f"{sql.hour('time')} AS hour", *prepared.select))
     key, value = sql.name(label.key), sql.name(label.column)
     distinct = " QUALIFY ROW_NUMBER() OVER (PARTITION BY id ORDER BY y) = 1" if once else ""
     # BigQuery takes an overflow for an error, and errors are raised to the fourth power.

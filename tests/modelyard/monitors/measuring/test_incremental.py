@@ -10,7 +10,7 @@ import pytest
 
 from modelyard.monitors.measuring import measure
 from modelyard.tables import Table
-from modelyard.warehouse import Warehouse
+from modelyard.warehouse import Result, Warehouse
 from tests.modelyard.monitors.measuring.world import BEGIN, DAY, HOUR, World, rows, world
 
 Values = dict[tuple[Any, ...], tuple[float | None, int]]
@@ -187,6 +187,63 @@ def test_the_next_hour_reads_little_of_what_is_there(tmp_path: Path) -> None:
     assert sum(run.rows for run in following.runs) == 125
     read = sum(run.bytes for run in following.runs) / sum(run.bytes for run in first.runs)
     assert read < 0.15, "small files are mostly their footers"
+
+
+def test_partitions_that_no_window_needs_any_more_are_not_opened(tmp_path: Path) -> None:
+    place, untouched = world(tmp_path / "a"), world(tmp_path / "b")
+    for one in (place, untouched):
+        for day in range(10):
+            one.write(rows(BEGIN + day * DAY, 60, length=DAY), f"day-{day}")
+        one.measure(BEGIN + 10 * DAY)
+        one.write(rows(BEGIN + 10 * DAY, 40), "hour")
+    # A window of a day and rows a day late: what is older is settled.
+    log = (tmp_path / "a").joinpath(*place.model.log_table.split("."))
+    for day in range(8):
+        (file,) = (log / f"day={BEGIN + day * DAY:%Y-%m-%d}").iterdir()
+        file.write_bytes(b"no Parquet file")
+    for one in (place, untouched):
+        found = one.measure(BEGIN + 10 * DAY + HOUR)
+        assert [run.error for run in found.runs if run.error] == []
+        assert sum(run.rows for run in found.runs) == 40
+    same(newest(place), newest(untouched))
+
+
+class Tracing:
+    """A warehouse that adds up the bytes that are read by statements with `table` in them."""
+
+    def __init__(self, warehouse: Warehouse, table: str) -> None:
+        self._warehouse, self._table = warehouse, table
+        self.bytes = 0
+
+    def run(self, sql: str, *arguments: Any, **named: Any) -> Result:
+        result = self._warehouse.run(sql, *arguments, **named)
+        if self._table in sql:
+            self.bytes += result.statistics.bytes_scanned
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._warehouse, name)
+
+
+def test_an_hour_reads_as_much_of_a_long_log_as_of_a_short_one(tmp_path: Path) -> None:
+    def read(place: World, at: datetime) -> int:
+        tracing = Tracing(place.warehouse, place.model.log_table)
+        found = measure(
+            tracing, place.model, {1: place.manifest}, at, f"{at:%d-%H}", log=place.log, now=lambda: at
+        )
+        assert found.succeeded and found.values
+        return tracing.bytes
+
+    first, following = {}, {}
+    for days in (3, 12):
+        place, end = world(tmp_path / str(days)), BEGIN + days * DAY
+        for day in range(days):
+            place.write(rows(BEGIN + day * DAY, 600, length=DAY), f"day-{day}")
+        first[days] = read(place, end)
+        place.write(rows(end, 25), "hour")
+        following[days] = read(place, end + HOUR)
+    assert first[12] > 3 * first[3]
+    assert 0 < following[12] < 1.05 * following[3]
 
 
 def test_long_windows_end_every_midnight(tmp_path: Path) -> None:
