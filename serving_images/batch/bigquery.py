@@ -70,6 +70,29 @@ def open_session(client: Any, table: str, columns: Sequence[str], shards: int) -
     return [stream.name for stream in made.streams], int(made.estimated_row_count)
 
 
+def refuse_view(client: Any, table: str) -> None:
+    """Refuse a source whose rows BigQuery would have to compute: the Storage Read API reads what is stored.
+
+    Args:
+        client: a `google.cloud.bigquery.Client`.
+        table: the source, `project.dataset.table`.
+
+    Raises:
+        Refused: it is a view.
+    """
+    from google.api_core.exceptions import GoogleAPICallError
+
+    try:
+        kind = client.get_table(table).table_type
+    except GoogleAPICallError:
+        return  # whether it can be read is said when it is
+    if kind in ("VIEW", "MATERIALIZED_VIEW", "EXTERNAL"):
+        raise Refused(
+            f"{table} is no stored table but of the kind {kind}, and a run reads one snapshot of a table. "
+            "Write its rows to a table, such as by a scheduled query, and name that as batch.source"
+        )
+
+
 class BigQuerySource:
     """The streams of a session, dealt out to the shards in turn.
 
@@ -104,7 +127,9 @@ class BigQuerySource:
         except (FailedPrecondition, NotFound) as error:
             raise Refused(
                 f"{stream.name} cannot be read any more: {error.message}. A session lives for six hours: "
-                "give the model more shards, so that a run ends within that"
+                "give the model more shards, so that a run ends within that, and begin a new run. This one "
+                "cannot go on, since another session has the rows in another order; what it wrote stays, and "
+                "the table of runs says that it is not complete"
             ) from None
         except GoogleAPICallError as error:
             raise RuntimeError(f"{stream.name}: {error.message}") from error

@@ -159,6 +159,7 @@ class _World:
             parts = parquet.parts(self.path)
             rows = sum(part[1] for part in parts)
         else:
+            bigquery.refuse_view(self.warehouse.client, self.source)
             client = bigquery.read_client()
             parts, rows = bigquery.open_session(client, self.source, self.columns, plan.shards)
         size = chunk_rows(config, rows)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import FrameType
 
 from serving_images.batch.progress import Progress, Reporter, as_line
@@ -25,7 +25,8 @@ def supervise(run: str, shards: int, arguments: Sequence[str], every: float) -> 
         arguments: further arguments of the processes.
         every: seconds between lines of progress.
     """
-    workers = [_Worker(run, index, shards, arguments) for index in range(shards)]
+    told = _Told()
+    workers = [_Worker(run, index, shards, arguments, told) for index in range(shards)]
 
     def stop(number: int, _: FrameType | None) -> None:
         for worker in workers:
@@ -39,7 +40,8 @@ def supervise(run: str, shards: int, arguments: Sequence[str], every: float) -> 
 
     def summed(progress: Progress, seconds: float) -> None:
         _sum(progress, workers)
-        tell(progress, seconds)
+        if progress.total or not any(worker.code == EXIT_REFUSED for worker in workers):
+            tell(progress, seconds)
 
     try:
         with Reporter(summed, total, every):
@@ -59,15 +61,31 @@ def _sum(total: Progress, workers: Sequence["_Worker"]) -> None:
         setattr(total, name, sum(getattr(worker.progress, name) for worker in workers))
 
 
+class _Told:
+    """Passes on what processes say on standard error: the same line of several once."""
+
+    def __init__(self) -> None:
+        self._lines: set[str] = set()
+        self._lock = threading.Lock()
+
+    def pass_on(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            with self._lock:
+                if line not in self._lines:
+                    self._lines.add(line)
+                    print(line, end="", file=sys.stderr, flush=True)
+
+
 class _Worker:
     """A shard, from its first process to the last."""
 
-    def __init__(self, run: str, index: int, shards: int, arguments: Sequence[str]) -> None:
+    def __init__(self, run: str, index: int, shards: int, arguments: Sequence[str], told: _Told) -> None:
         self._command = [
             *(sys.executable, "-m", "serving_images.batch", "score", *arguments),
             *("--run", run, "--index", str(index), "--shards", str(shards), "--json"),
         ]
         self._index = index
+        self._told = told
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
         self.progress = Progress()
@@ -83,11 +101,20 @@ class _Worker:
     def _run(self) -> None:
         for attempt in range(RETRIES + 1):
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=os.environ
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=os.environ,
             )
             with self._process as process:
+                said = threading.Thread(target=self._told.pass_on, args=(process.stderr or (),), daemon=True)
+                said.start()
                 for line in process.stdout or ():
                     self.progress = Progress(**json.loads(line))
+                said.join()
             self.code = abs(process.returncode)
             if process.returncode in (0, EXIT_REFUSED) or self._stopped:
                 return

@@ -156,6 +156,19 @@ def test_a_session_at_its_end_is_told(cloud: Cloud, run: Runner) -> None:
     done = run(cloud.config, "--run", "a")
     assert done.returncode == 2
     assert "A session lives for six hours: give the model more shards" in done.stderr
+    # The run stays as it is; a new one scores every row.
+    cloud.storage.expired = False
+    assert run(cloud.config, "--run", "b").returncode == 0
+    cloud.once()
+
+
+def test_a_view_is_refused_at_the_start(cloud: Cloud, run: Runner) -> None:
+    source = cloud.tables["source"]
+    cloud.client.query(f"CREATE VIEW `{source}` AS SELECT * FROM `{cloud.output}`").result()
+    done = run(cloud.config, "--run", "a")
+    assert done.returncode == 2
+    assert "delay_input is no stored table but of the kind VIEW" in done.stderr
+    assert not cloud.storage.sessions
 
 
 def test_what_cannot_be_read_is_told(cloud: Cloud, run: Runner) -> None:

@@ -290,6 +290,58 @@ def test_what_cannot_run_says_why(run: Runner, tmp_path: Path, case: str) -> Non
     assert not table_folder(tmp_path, "delay").exists()
 
 
+def test_what_all_shards_refuse_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"no Parquet")
+    config = configured(tmp_path)
+    done = run_processes(tmp_path, config, "--run", "a", "--source", str(tmp_path / "rows.parquet"))
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert "rows.parquet is no Parquet that can be read" in said
+
+
+def test_values_of_another_type_are_no_guess(run: Runner, tmp_path: Path) -> None:
+    """A request with such a value is refused: a text is no number, and a number is no boolean."""
+    given = rows(30)
+    for name, values in {
+        "distance": pa.array(["1.5"] * 30),
+        "stops": pa.array(["1"] * 30),
+        "holiday": pa.array([2] * 30),
+        "carrier": pa.array([1.0] * 30),
+        "departure": pa.array([1_700_000_000] * 30),
+    }.items():
+        index = given.column_names.index(name)
+        fill(tmp_path, given.set_column(index, name, values))
+        done = run(configured(tmp_path), "--run", name)
+        assert done.returncode == 2
+        assert f"column {name} is {values.type}, and its values are no" in done.stderr
+
+
+def test_numbers_and_times_may_be_stored_as_frames_store_them(run: Runner, tmp_path: Path) -> None:
+    """NaN for missing whole numbers, dictionaries of texts, 32 bits, decimals, nanoseconds."""
+    given = rows(40, odd=0.2)
+
+    def changed(name: str, column: pa.ChunkedArray) -> pa.Table:
+        return given.set_column(given.column_names.index(name), name, column)
+
+    stops = pa.array([float("nan") if v is None else float(v) for v in given["stops"].to_pylist()])
+    stored = changed("stops", stops)
+    given = stored
+    given = changed("carrier", given["carrier"].dictionary_encode())
+    given = changed("distance", given["distance"].cast(pa.decimal128(20, 5), safe=False))
+    fine = pa.array([v.value + 999 for v in given["departure"].to_pandas()]).cast(pa.timestamp("ns", "UTC"))
+    given = changed("departure", fine)
+    config = configured(tmp_path)
+    answers = {}
+    for name, table in (("plain", rows(40, odd=0.2)), ("stored", given)):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        source = str(tmp_path / f"{name}.parquet")
+        done = run(config, "--run", name, "--source", source, "--key", "row_id")
+        assert done.returncode == 0, done.stderr
+        found = [row for row in written(tmp_path, "delay_predictions") if row["run"] == name]
+        answers[name] = {row["row_id"]: row["prediction"] for row in found}
+    assert answers["stored"] == answers["plain"] and None in answers["plain"].values()
+
+
 def test_a_source_that_does_not_fit_says_how(run: Runner, tmp_path: Path) -> None:
     config = configured(tmp_path)
     fill(tmp_path, rows(30).drop_columns(["wind"]))
