@@ -7,7 +7,6 @@ from types import NoneType
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from serving_images.prediction_log.entry import Entry, LogSchema
 
@@ -92,19 +91,19 @@ def log_table(
     )
     struct = arrow.field("features").type
     children = [
-        given[field.name].cast(field.type) if field.name in given else pa.nulls(count, field.type)
+        _cast(given[field.name], field.type) if field.name in given else pa.nulls(count, field.type)
         for field in struct
     ]
     columns = {
         "prediction_id": pa.array(ids, pa.string()),
-        "time": _spread(time_us, count, pa.int64()).cast(_TIMESTAMP),
+        "time": _spread(time_us, count, _TIMESTAMP),
         "team": pa.repeat(schema.team, count),
         "model": pa.repeat(schema.model, count),
         "version": pa.repeat(pa.scalar(schema.version, pa.int64()), count),
         "pattern": pa.repeat(schema.pattern, count),
         "caller": _spread(caller, count, pa.string()),
         "features": pa.StructArray.from_arrays(children, fields=list(struct)),
-        "prediction": predictions.cast(_TYPES[schema.prediction]),
+        "prediction": _cast(predictions, _TYPES[schema.prediction]),
         "latency_ms": _spread(latency_ms, count, pa.float64()),
         "flags": _flags(flags, count),
         "image_digest": _spread(schema.image_digest, count, pa.string()),
@@ -114,9 +113,14 @@ def log_table(
     return pa.table([columns[name] for name in arrow.names], schema=arrow)
 
 
+def _cast(array: Any, kind: pa.DataType) -> Any:
+    # A cast, even to the same type, loads Arrow's compute functions: 8 MB that the shipper can do without.
+    return array if array.type == kind else array.cast(kind)
+
+
 def _spread(value: Any, count: int, kind: pa.DataType) -> pa.Array:
     if isinstance(value, pa.Array | pa.ChunkedArray):
-        return value.cast(kind)
+        return _cast(value, kind)
     if isinstance(value, list):
         return pa.array(value, kind)
     return pa.repeat(pa.scalar(value, kind), count)
@@ -173,6 +177,8 @@ def _rows(schema: LogSchema, entries: list[Entry], packed: bool) -> pa.Table:
     count, width = sum(counts), len(schema.features)
     columns: list[Any]
     if packed:
+        import pyarrow.compute as pc
+
         matrix = pa.concat_arrays([_floats(entry.features, len(entry.ids) * width) for entry in entries])
         rows = pa.FixedSizeListArray.from_arrays(matrix, width)
         columns = [pc.list_element(rows, index) for index in range(width)]
@@ -242,9 +248,7 @@ def _column(values: Any, kind: str) -> tuple[pa.Array, list[int]]:
         if isinstance(values, pa.Array):
             return _from_floats(values, target), []
         if set(map(type, values)) <= _FAST[kind]:
-            array = pa.array(values, type=target)
-            if kind == "float64":
-                array = _without_nan(array)
+            array = pa.array(values, type=target, from_pandas=kind == "float64")  # NaN is null
             if kind != "timestamp" or _within_years(array):
                 return array, []
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -261,18 +265,24 @@ def _column(values: Any, kind: str) -> tuple[pa.Array, list[int]]:
 
 
 def _without_nan(array: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
     nan = pc.is_nan(array)
     return pc.if_else(nan, pa.scalar(None, array.type), array) if pc.any(nan).as_py() else array
 
 
 def _within_years(array: pa.Array) -> bool:
     """Return whether timestamps are of years that BigQuery has."""
+    import pyarrow.compute as pc
+
     ends = pc.min_max(array.cast(pa.int64()))
     first, last = ends["min"].as_py(), ends["max"].as_py()
     return first is None or (first >= _YEAR_1_US and last < _YEAR_10000_US)
 
 
 def _from_floats(values: Any, target: pa.DataType) -> pa.Array:
+    import pyarrow.compute as pc
+
     array = _without_nan(values)
     if pa.types.is_boolean(target):
         if not pc.all(pc.is_in(array, pa.array([0.0, 1.0, None]))).as_py():
