@@ -1,4 +1,4 @@
-"""Kill server and shipper at random points under load; find answered = logged, each row once.
+"""Kill server, disk's process and shipper at random points under load; find answered = logged, each row once.
 
 python -m tests.serving_images.prediction_log.kill --rounds 100 [--server rest]
 
@@ -163,6 +163,11 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def disk_of(pid: int) -> int:
+    """Return the process that writes a server's log to the disk."""
+    return next(child for child in children(pid) if b"disk.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+
+
 def children(pid: int) -> list[int]:
     try:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -270,14 +275,14 @@ def compare(load: Load, warehouse: Path) -> Finding:
 def run(
     folder: Path, rounds: int, seed: int, longest: float = 0.6, kind: type[Server] = Server
 ) -> tuple[Finding, Counter[str]]:
-    """Kill in each round the server, the shipper, both or all; return what was found, and how often each."""
+    """Kill something in each round; return what was found, and how often what was killed."""
     chance = random.Random(seed)
     log, warehouse = folder / "log", folder / "warehouse"
     options = ["--warehouse", str(warehouse), "--segment-bytes", "65536", "--roll-seconds", "0.05"]
     load = Load()
     killed: Counter[str] = Counter()
     for _ in range(rounds):
-        victim = chance.choice(["server", "server", "shipper", "both", "all"])
+        victim = chance.choice(["server", "server", "disk", "shipper", "both", "all"])
         until = threading.Event()
         with kind(log, *options) as server:
             threads = load.run(server, connections=4, until=until)
@@ -286,7 +291,9 @@ def run(
             time.sleep(chance.uniform(0, longest))
             if victim in ("shipper", "both") and shipper:
                 os.kill(shipper, signal.SIGKILL)
-            if victim == "shipper":
+            if victim == "disk":
+                os.kill(disk_of(server.pid), signal.SIGKILL)
+            if victim in ("shipper", "disk"):
                 time.sleep(chance.uniform(0, longest))
             if victim != "both":
                 time.sleep(chance.uniform(0, 0.02))

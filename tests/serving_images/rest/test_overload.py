@@ -15,6 +15,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from tests.serving_images import sample
+from tests.serving_images.prediction_log.kill import disk_of
 from tests.serving_images.rest.serving import Answer, Served, read_answer, request, served
 
 MEBIBYTE = 1 << 20
@@ -30,12 +31,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
 @contextlib.contextmanager
 def hanging_disk(server: Served) -> Iterator[None]:
     """Stop the process that writes the log, as a disk does that hangs."""
-    (pid,) = [
-        int(child)
-        for path in Path(f"/proc/{server.process.pid}/task").glob("*/children")
-        for child in path.read_text().split()
-        if b"disk.py" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    pid = disk_of(server.process.pid)
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
