@@ -24,6 +24,8 @@ LARGEST, SMALLEST = 1e60, 1e-9
 SEGMENT = "@segment:"
 # Features of more bins tell no segments apart.
 SEGMENTS = 120
+# Rows of the log that are joined at once: the ids of so many fit into half a gigabyte.
+JOINED = 5_000_000
 
 
 def truth(manifest: Manifest, column: str) -> str:
@@ -44,6 +46,27 @@ def _texts(*values: str) -> str:
 
 def matched(reader: Reader, label: Label, span: Span) -> HourCounts:
     """Return how many predictions of each hour and version have a label; reads ids and keys alone."""
+    found: HourCounts = {}
+    for part in parts(hours.counted(reader, span), span, JOINED):
+        found |= _matched(reader, label, part)
+    return found
+
+
+def parts(counted: hours.Counts, span: Span, most: int) -> Iterator[Span]:
+    """Yield `span`, cut at full hours where `most` rows of the log would be exceeded; an hour stays whole."""
+    rows: dict[datetime, int] = {}
+    for (hour, _), held in sorted(counted.items()):
+        rows[hour] = rows.get(hour, 0) + held.rows
+    start, total = span[0], 0
+    for hour, held_rows in rows.items():
+        if total and total + held_rows > most:
+            yield start, hour
+            start, total = hour, 0
+        total += held_rows
+    yield start, span[1]
+
+
+def _matched(reader: Reader, label: Label, span: Span) -> HourCounts:
     statement = f"""
 SELECT {sql.hour("log.time")} AS hour, log.version, COUNT(*) AS n
 FROM {sql.table(reader.model.log_table)} AS log

@@ -35,5 +35,5 @@ def table(reference: str) -> str:
 
 
 def hour(column: str) -> str:
-    """Return the hour, UTC, that a time is in: by division, which DuckDB does five times as fast as cutting."""
+    """Return the hour, UTC, that a time is in; DuckDB divides five times as fast as it cuts off a time."""
     return f"TIMESTAMP_SECONDS(DIV(UNIX_MICROS({column}), 3600000000) * 3600)"

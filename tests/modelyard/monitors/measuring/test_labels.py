@@ -1,5 +1,6 @@
 """Performance on labels against scikit-learn: late, partial, repeated, and of every type."""
 
+import itertools
 import math
 import random
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from sklearn import metrics
 from modelyard.monitors.measuring import hours, labels, performance
 from modelyard.monitors.measuring.counting import LABELS
 from modelyard.tables import Column, Mode, Partition, Table, Type, arrow_schema
-from tests.modelyard.monitors.measuring.world import BASELINES, BEGIN, DAY, FEATURES, World, rows, world
+from tests.modelyard.monitors.measuring.world import BASELINES, BEGIN, DAY, FEATURES, HOUR, World, rows, world
 from tests.modelyard.sample import manifest
 
 TRUTHS = "example-flights.operations.delays"
@@ -291,3 +292,31 @@ def test_labels_counted_in_the_log_have_their_own_part(tmp_path: Path) -> None:
     place.measure(BEGIN + 2 * DAY)
     parts = {row["part"] for row in place.table("window_counts") if row["item"] == LABELS}
     assert parts == {"labels"}
+
+
+def test_joins_are_cut_at_full_hours_and_leave_nothing_out() -> None:
+    counted = {
+        (BEGIN + hour * HOUR, version): hours.Counted(rows, BEGIN)
+        for hour, version, rows in [(0, 1, 30), (1, 1, 30), (1, 2, 30), (3, 1, 200), (4, 1, 50), (5, 2, 50)]
+    }
+    span = (BEGIN - HOUR, BEGIN + 9 * HOUR)
+    edges = [span[0], BEGIN + 3 * HOUR, BEGIN + 4 * HOUR, span[1]]
+    assert list(labels.parts(counted, span, 100)) == list(itertools.pairwise(edges))
+    assert list(labels.parts(counted, span, 1000)) == [span]
+    assert list(labels.parts({}, span, 100)) == [span]
+
+
+def test_labels_joined_in_parts_are_those_joined_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for most in (labels.JOINED, 40):
+        monkeypatch.setattr(labels, "JOINED", most)
+        place = world(tmp_path / str(most), **SETTINGS)
+        made = rows(BEGIN, 400, length=DAY)
+        place.write(made, "rows")
+        truths(place, {r["prediction_id"]: r["prediction"] + 1 for r in made[::2]}, BEGIN + DAY, "labels")
+        place.measure(BEGIN + 2 * DAY)
+        found.append(numbers(values_of(place)))
+    assert found[0] == found[1]
+    assert found[0]["label_coverage"] == 0.5
