@@ -137,7 +137,7 @@ def alerts(
         for alert in store.alerts().values()
         if (every or alert.is_open)
         and team in (None, alert.team)
-        and model in (None, alert.model)
+        and model in (None, alert.model, *alert.also)
         and severity in (None, alert.severity.value)
     ]
     order = ("critical", "error", "warning")
@@ -271,6 +271,30 @@ def silence(
     store.add(history.silence(chosen, owner))
     what = key or "all alerts"
     print(f"{target}: {what} silenced until {end:%Y-%m-%d %H:%M} UTC by {_actor(actor)}: {reason}")
+
+
+@app.command()
+def silences(
+    context: typer.Context,
+    environment: Environment_ = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what is silenced now, by whom and why; what ends first comes first."""
+    from modelyard.incidents import history
+
+    store = _store(context, environment, folder)
+    found = sorted(history.silences(store.events(), _now()), key=lambda silence: silence.until)
+    if as_json:
+        _print([asdict(silence) for silence in found])
+    elif not found:
+        print("Nothing is silenced")
+    for silence in () if as_json else found:
+        target = f"{silence.team}/{silence.model}" if silence.model else silence.team
+        print(
+            f"{target}: {silence.key or 'all alerts'} until {silence.until:%Y-%m-%d %H:%M} UTC by "
+            f"{silence.actor}: {silence.reason}"
+        )
 
 
 @app.command()

@@ -176,3 +176,27 @@ def test_a_silence_is_kept_until_it_ends(modelyard: Run, store: tuple[warehouses
     assert (silence.team, silence.model, silence.key) == ("flight-ops", "arrival-delay", None)
     assert silence.until - now <= 2 * HOUR
     assert history.silences(events, now + 2 * HOUR) == []
+
+
+def test_what_is_silenced_is_listed(modelyard: Run, store: tuple[warehouses.Warehouse, str]) -> None:
+    assert ok(modelyard("alerts", "silences")) == "Nothing is silenced\n"
+    ok(modelyard("alerts", "silence", "flight-ops", "--until", "2d", "--reason", "moving house"))
+    only = ["--key", "usage-drop", "--as", "bob"]
+    ok(modelyard("alerts", "silence", "flight-ops/arrival-delay", "--until", "2h", "--reason", "x", *only))
+    first, second = ok(modelyard("alerts", "silences")).splitlines()
+    assert first.startswith("flight-ops/arrival-delay: usage-drop until ") and first.endswith("by bob: x")
+    assert second.startswith("flight-ops: all alerts until ") and second.endswith("by ann: moving house")
+    listed = json.loads(ok(modelyard("alerts", "silences", "--json")))
+    assert [silence["key"] for silence in listed] == ["usage-drop", None]
+
+
+def test_an_alert_is_found_by_any_of_its_models(
+    modelyard: Run, store: tuple[warehouses.Warehouse, str]
+) -> None:
+    warehouse, ref = store
+    first = opened("abc123")
+    history.write(warehouse, ref, [first, replace(first, event=Kind.JOINED, model="taxi-time")], "two")
+    for model in ("arrival-delay", "taxi-time"):
+        (alert,) = json.loads(ok(modelyard("alerts", "--model", model, "--json")))
+        assert (alert["model"], alert["also"]) == ("arrival-delay", ["taxi-time"])
+    assert json.loads(ok(modelyard("alerts", "--model", "late-departure", "--json"))) == []

@@ -126,6 +126,7 @@ PROOFS: dict[str, Run | Shell | Elsewhere | Target] = {
     'modelyard alerts close 9c6cd3 --cause upstream --note "the feed sent metres"': Elsewhere(
         "tests/cli/test_alerts.py::test_the_life_of_an_alert"
     ),
+    "modelyard alerts silences": Elsewhere("tests/cli/test_alerts.py::test_what_is_silenced_is_listed"),
     'modelyard alerts silence flight-ops/arrival-delay --until 4h --reason "backfill of October"': Elsewhere(
         "tests/cli/test_alerts.py::test_a_silence_is_kept_until_it_ends"
     ),
