@@ -1,11 +1,13 @@
 """Faults in real traffic, in short: one model, three tenths of its traffic, five weeks, a few faults."""
 
+import itertools
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from benchmarks import alerts, faults, replay
-from benchmarks.alerts import Clean, Outcome
+from benchmarks.alerts import Clean, Outcome, Part
 from benchmarks.replay import AUTUMN, DAY
 
 FAULT = AUTUMN.begin.replace(hour=15) + 24 * DAY
@@ -53,6 +55,55 @@ def test_a_fault_is_told_with_its_root(where: Clean, kind: str, root: str) -> No
 def test_one_wild_value_is_not_told(where: Clean) -> None:
     found = outcome(where, "wild outlier")
     assert found.told == (), found
+
+
+def made(kind: str, told: tuple[str, ...], right: bool = True, harmless: bool = False) -> Outcome:
+    return Outcome(kind, "some", "a/m", 1.0, bool(told), 2 if told else None, right, 5.0, told, harmless)
+
+
+def part(weeks: float, outcomes: list[Outcome], peer: dict[str, Any] | None) -> Part:
+    alarms = [
+        {"model": "a/m", "size": 1.0, "severity": "critical", "what": "x", "since": "09-01 00", "real": real}
+        for real in (False, True)
+    ]
+    return Part(weeks, alarms, outcomes, 1.0, peer)
+
+
+def test_figures_are_counted_as_the_guide_says() -> None:
+    outcomes = [
+        made("shift", ("feature:drift-features:a",)),
+        made("shift", ("usage:usage-drop:",), right=False),
+        made("silence", ()),
+        made("wild outlier", ("feature:drift-features:a",), harmless=True),
+    ]
+    peer = {"tests": 30, "reports": 20, "faults": [None, 3, 1, 1], "seconds": 9}
+    found = alerts.figures([part(9.0, outcomes, peer)])
+    assert (found["detected_pct"], found["root_named_pct"]) == (66.7, 50.0)
+    # One alarm without a fault, one on what must not alarm; what the data really lacked is none.
+    assert found["false_alarms_per_model_week"] == 0.2
+    assert (found["median_windows_to_detect"], found["real_gaps_found"]) == (2, 1)
+    assert found["evidently_detected_pct"] == 66.7
+    assert found["evidently_false_alarms_per_model_week"] == 2.1
+    assert found["evidently_failing_tests_per_model_week"] == 3.1
+    assert found["evidently_median_days_to_detect"] == 2
+    assert found["kinds"]["shift"]["evidently_detected"] == 1
+
+
+def test_without_evidently_its_figures_are_none() -> None:
+    outcomes = [made("shift", ("x",))]
+    peer = {"tests": 3, "reports": 2, "faults": [1], "seconds": 9}
+    found = alerts.figures([part(9.0, outcomes, peer), part(9.0, outcomes, None)])
+    assert found["evidently_detected_pct"] is None
+    assert found["evidently_false_alarms_per_model_week"] is None
+
+
+def test_held_out_seasons_share_no_day_and_no_fault_with_the_one_that_was_chosen_with() -> None:
+    plans = alerts.plans()
+    assert len({plan.name for plan in plans}) == len({plan.place for plan in plans}) == len(plans)
+    seasons = sorted({plan.season for plan in plans}, key=lambda season: season.begin)
+    assert [season.name for season in seasons] == ["spring", "summer", "autumn"]
+    assert all(one.end <= other.begin for one, other in itertools.pairwise(seasons))
+    assert all(season.first_replayed == season.begin.month for season in seasons)
 
 
 def test_the_measured_values_are_those_of_the_rows(where: Clean) -> None:
