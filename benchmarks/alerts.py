@@ -489,27 +489,29 @@ def main() -> int:
     if peer and not PEER.exists():
         say("Evidently is not installed: python3 -m scripts.setup evidently")
         return 2
-    wanted = plans()
     if options.quick:
-        result = figures(
-            run([p for p in wanted if p.season is AUTUMN and p.size == 1], 8, peer, options.kept)
-        )
-    else:
-        parts = run(wanted, None, peer, options.kept)
-        named = list(zip(wanted, parts, strict=True))
-        result = figures([part for plan, part in named if plan.season is AUTUMN])
-        result["held_out"] = {
-            season.name: figures([part for plan, part in named if plan.season is season])
-            for season in (SPRING, SUMMER)
-        }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(
-        json.dumps(
-            {key: value for key, value in result.items() if not isinstance(value, dict | list)}, indent=2
-        )
-    )
+        wanted = [plan for plan in plans() if plan.season is AUTUMN and plan.size == 1]
+        _write(options.output, figures(run(wanted, 8, peer, options.kept)))
+        return 0
+    result: dict[str, Any] = {}
+    for season in (AUTUMN, SPRING, SUMMER):
+        # Written after each season: what takes long is there as soon as it is known.
+        found = figures(run([plan for plan in plans() if plan.season is season], None, peer, options.kept))
+        if season is AUTUMN:
+            result = {**found, "held_out": {}}
+        else:
+            result["held_out"][season.name] = found
+        _write(options.output, result)
     return 0
+
+
+def _write(file: Path, result: dict[str, Any]) -> None:
+    """Write the figures, and say the main ones."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for name, found in [("", result), *result.get("held_out", {}).items()]:
+        main_ones = {key: value for key, value in found.items() if not isinstance(value, dict | list)}
+        print(json.dumps({**({"held_out": name} if name else {}), **main_ones}, indent=2))
 
 
 if __name__ == "__main__":
