@@ -71,7 +71,10 @@ def open_store(url: str | Path) -> Store:
         return S3Store(bucket, prefix.strip("/"))
     except ImportError as error:
         package = "google-cloud-storage" if scheme == "gs" else "boto3"
-        raise ArtifactError(f"'{text}' needs the package {package}: {error}") from None
+        raise ArtifactError(
+            f"'{text}' needs the package {package}, which is not installed here ({error}). The serving "
+            "images read folders and gs://, and have no client of s3://"
+        ) from None
 
 
 def create_or_same(store: Store, name: str, content: bytes) -> bool:

@@ -1,7 +1,11 @@
 """A batch run on BigQuery: its Storage Read API by a server of the tests, its REST API by an emulator."""
 
 import json
+import random
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +19,11 @@ from serving_images.batch import bigquery, plan
 from serving_images.batch.rows import RowMaker, definition
 from serving_images.runtime.config import load
 from tests.bigquery_emulator import bigquery_client, bigquery_endpoint, create_table
-from tests.serving_images.batch.batches import BATCH, Runner, configured, rows, run
+from tests.serving_images.batch.batches import BATCH, Runner, configured, environment, rows, run
 from tests.serving_images.batch.storage_server import StorageServer
 
 __all__ = ["bigquery_client", "bigquery_endpoint", "run"]
-ROWS = 1000
+ROWS = 600
 
 
 class Killed(BaseException):
@@ -148,6 +152,44 @@ def test_a_killed_shard_goes_on_where_it_was(
     assert killed == 5
     assert cloud.storage.sessions == 1
     assert any(offset for _, offset in cloud.storage.reads)
+    cloud.once()
+
+
+def test_processes_that_are_killed_lose_no_row_and_repeat_none(
+    cloud: Cloud, bigquery_endpoint: str, tmp_path: Path
+) -> None:
+    """Both shards get SIGKILL while they read, score and load; rows that come meanwhile wait."""
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    server = [sys.executable, "-m", "tests.serving_images.batch.cloud_shard"]
+    given = [bigquery_endpoint, cloud.client.project, "score", "--config", str(cloud.config), "--threads=1"]
+    left, killed, sessions = {0, 1}, 0, 0
+    while left:
+        before = cloud.query(f"SELECT COUNT(*) AS n FROM `{cloud.log}`")["n"]
+        processes = {
+            index: subprocess.Popen(
+                [*server, *given, "--run=a", "--shards=2", f"--index={index}"],
+                env=environment(tmp_path), stderr=subprocess.PIPE, text=True,
+            )
+            for index in left
+        }  # fmt: skip
+        if not killed:
+            end = time.monotonic() + 60
+            while time.monotonic() < end and all(process.poll() is None for process in processes.values()):
+                if cloud.query(f"SELECT COUNT(*) AS n FROM `{cloud.log}`")["n"] > before:
+                    break
+            time.sleep(chance.uniform(0, 0.2))
+            for process in processes.values():
+                process.send_signal(signal.SIGKILL)
+            killed += len(processes)
+            sessions = cloud.storage.sessions  # of two shards that begin at once each may open one
+            cloud.storage.tables[cloud.tables["source"]] = rows(ROWS, odd=0.05, seed=killed)
+        for index, process in processes.items():
+            _, said = process.communicate(timeout=120)
+            assert process.returncode in (0, -signal.SIGKILL), f"seed {seed}: {said}"
+            if process.returncode == 0:
+                left.discard(index)
+    assert cloud.storage.sessions == sessions <= 2
     cloud.once()
 
 
