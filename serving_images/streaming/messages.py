@@ -49,16 +49,18 @@ class Message(Protocol):
         """Have it delivered again."""
 
 
-def prediction_ids(subscription: str, message: Message, rows: int) -> list[str]:
+def prediction_ids(subscription: str, version: int, message: Message, rows: int) -> list[str]:
     """Return the ids of the rows of a message: UUIDs of version 7 that carry when it was published.
 
-    All but the time is a digest of subscription, message and row, so every delivery gets the same ids.
+    All but the time is a digest of subscription, model version, message and row, so every delivery gets the
+    same ids. One that another version answers, of a canary or after a deployment, gets others: it may say
+    something else, and an id stands for one prediction.
     """
     millisecond = int(message.publish_time.timestamp() * 1000)
     prefix = f"{millisecond >> 16:08x}-{millisecond & 0xFFFF:04x}-7"
     ids = []
     for row in range(rows):
-        name = f"{subscription}\n{message.message_id}\n{row}"
+        name = f"{subscription}\n{version}\n{message.message_id}\n{row}"
         digest = hashlib.sha256(name.encode()).hexdigest()
         variant = "89ab"[int(digest[3], 16) & 3]
         ids.append(f"{prefix}{digest[:3]}-{variant}{digest[4:7]}-{digest[7:19]}")

@@ -246,7 +246,7 @@ class Worker:
             count = len(rows.values)
             predictions = list(answers[start : start + count])
             start += count
-            ids = prediction_ids(self._subscription, message, count)
+            ids = prediction_ids(self._subscription, self._config.version, message, count)
             entry = Entry(
                 now_us,
                 max(0, now_us - int(message.publish_time.timestamp() * 1_000_000)),

@@ -72,13 +72,13 @@ def log_rows(folder: Path) -> list[dict[str, Any]]:
     return [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
 
 
-def expected_ids(server: PubSubServer) -> dict[str, str]:
+def expected_ids(server: PubSubServer, version: int = 1) -> dict[str, str]:
     """Return message -> the prediction id that its first row must have."""
     ids = {}
     for message in server.published(TOPIC):
         published_at = message.publish_time.ToDatetime(UTC)
         same: Any = SimpleNamespace(message_id=message.message_id, publish_time=published_at)
-        ids[message.message_id] = prediction_ids(SUBSCRIPTION, same, 1)[0]
+        ids[message.message_id] = prediction_ids(SUBSCRIPTION, version, same, 1)[0]
     return ids
 
 

@@ -16,10 +16,11 @@ from serving_images.runtime.config import load
 from serving_images.runtime.inputs import Inputs
 from serving_images.runtime.model import OnlineModel
 from tests.pubsub_server import PubSubServer
-from tests.serving_images.sample import ROW
+from tests.serving_images.sample import ROW, settings
 from tests.serving_images.streaming.streams import (
     ANSWERS,
     DEAD,
+    STREAMING,
     SUBSCRIPTION,
     TOPIC,
     Worker,
@@ -216,6 +217,38 @@ def test_killed_workers_lose_nothing(pubsub: PubSubServer, tmp_path: Path) -> No
     logged_once(pubsub, tmp_path)
     in_order(pubsub)
     assert not pubsub.published(DEAD)
+
+
+def test_what_another_version_answers_again_is_another_prediction(
+    pubsub: PubSubServer, tmp_path: Path
+) -> None:
+    """A worker dies after its rows are durable and before it acknowledges; a new version takes over."""
+    pubsub.topic_faults[ANSWERS] = grpc.StatusCode.UNAVAILABLE
+    published((row(number), "", {}) for number in range(20))
+    with Worker(tmp_path, configured(tmp_path)) as worker:
+        worker.page("/readyz")
+        logged = 'state="durable"} 20'
+        assert eventually(SECONDS, lambda: logged in worker.page("/metrics")[1]), worker.said()
+        worker.process.send_signal(signal.SIGKILL)
+        worker.process.wait()
+    del pubsub.topic_faults[ANSWERS]
+    pubsub.expire(SUBSCRIPTION)
+    document = settings(tmp_path, 2, pattern="streaming", streaming=STREAMING)
+    second = tmp_path / "second.json"
+    second.write_text(json.dumps(document))
+    with Worker(tmp_path, second) as worker:
+        assert pubsub.drained(SUBSCRIPTION, SECONDS), worker.said()
+        assert worker.stop() == 0
+    first, then = expected_ids(pubsub, 1), expected_ids(pubsub, 2)
+    assert set(first.values()).isdisjoint(then.values())
+    rows = {each["prediction_id"]: each for each in log_rows(tmp_path)}
+    assert set(rows) == {*first.values(), *then.values()}
+    for message, answer in answers(pubsub):
+        assert answer["prediction_id"] == then[message.attributes["message_id"]]
+        assert rows[answer["prediction_id"]]["prediction"] == answer["prediction"]
+        # Version 2 of the sample model answers a thousand minutes more.
+        before = rows[first[message.attributes["message_id"]]]["prediction"]
+        assert answer["prediction"] - before > 500
 
 
 def test_late_deadlines_repeat_no_row(pubsub: PubSubServer, tmp_path: Path) -> None:
