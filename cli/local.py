@@ -17,7 +17,7 @@ from modelyard.spec.container import Local, container_config, rendered
 from modelyard.spec.environment import Environment
 from modelyard.spec.errors import nearest
 from modelyard.spec.load import environment_names, load_environment, load_team
-from modelyard.spec.manifest import Manifest
+from modelyard.spec.manifest import Artifact, Manifest, StoredFile
 from modelyard.spec.team import DeployedModel, DeployedTeam
 
 
@@ -127,8 +127,12 @@ def _as_trained_here(pinned: Manifest, registry: Path) -> Manifest:
 
 def _check_files(manifest: Manifest, registry: Path) -> None:
     name = f"{manifest.team}/{manifest.model}@{manifest.version}"
-    signature = manifest.signing.bundle if manifest.signing else None
-    for file in filter(None, (manifest.artifact, manifest.online, signature)):
+    files: list[Artifact | StoredFile] = [manifest.artifact]
+    if manifest.online:
+        files.append(manifest.online)
+    if manifest.signing:
+        files.append(manifest.signing.bundle)
+    for file in files:
         if "://" in file.uri or (registry / file.uri).is_file():
             continue
         if manifest.version in known_versions(registry, manifest.team, manifest.model):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,7 +33,7 @@ def name_of(name: str) -> tuple[str, str]:
         ) from None
 
 
-def kinds(**given: tuple[Any, type | tuple[type, ...], str]) -> None:
+def kinds(**given: tuple[Any, type | UnionType, str]) -> None:
     """Check the types of arguments: name=(value, type, what is expected, in words)."""
     for name, (value, kind, expected) in given.items():
         if not isinstance(value, kind):

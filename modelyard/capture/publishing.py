@@ -194,10 +194,11 @@ def publish(
     if held_out is not None:
         answers = results.predict(captured, held_out.inputs, signature)
         if metrics is None:
-            if len(unseen) < 2:
+            if len(held_out.truth) < 2:
                 raise PublishError("test: one row does not tell how good a model is: hold more rows out")
-            without = results.usual(truth, labels) if naive is None else naive
-            without = checks.naive_of(without, len(unseen))
+            without = checks.naive_of(
+                results.usual(truth, labels) if naive is None else naive, len(held_out.truth)
+            )
             metrics = results.measured(held_out.truth, answers, without, labels)
         spread = evaluation.metric_std(metrics.primary, held_out.truth, answers)
         error = results.expected_error(held_out, answers, labels, private)
