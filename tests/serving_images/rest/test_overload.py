@@ -95,7 +95,7 @@ def test_bodies_that_are_being_received_have_a_bound(server: Served) -> None:
         for connection in connections:
             with contextlib.suppress(ConnectionError):
                 connection.sendall(head + b" " * (MEBIBYTE - 1))
-        refused = []
+        refused: list[socket.socket] = []
         end = time.monotonic() + 60
         while len(refused) < 30:
             assert time.monotonic() < end
