@@ -14,6 +14,7 @@ that drifted, for which it computes every statistic a second time.
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -67,7 +68,9 @@ def measured(
 def drift(reference_path: str, current_path: str) -> dict[str, Any]:
     """Return the distances of all columns of two files, and the time and memory (MiB) that they took."""
     reference, current = pd.read_parquet(reference_path), pd.read_parquet(current_path)
-    methods = {name: NUMERIC if reference[name].dtype != object else CATEGORICAL for name in reference}
+    methods: dict[str, tuple[str, ...]] = {
+        name: NUMERIC if reference[name].dtype != object else CATEGORICAL for name in reference
+    }
     started = time.perf_counter()
     found = measured(reference, current, methods)
     return {"seconds": time.perf_counter() - started, "peak_mb": peak(), "values": found}
@@ -95,6 +98,7 @@ def peak() -> float:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
 
 
+TASKS: dict[str, Callable[..., Any]] = {"golden": golden, "drift": drift, "preset": preset}
+
 if __name__ == "__main__":
-    task, *files = sys.argv[1:4]
-    print(json.dumps({"golden": golden, "drift": drift, "preset": preset}[task](*files)))
+    print(json.dumps(TASKS[sys.argv[1]](*sys.argv[2:4])))

@@ -21,7 +21,9 @@ Written to `build/bench/monitoring.json` and printed:
 - `hundred_million_rows_seconds` and `hundred_million_rows_peak_mb`: one model with 100 million rows in files
   of 30 days, 20 features, with labels: all hours counted, and every window of all five families measured. The
   numbers have three digits, and later days repeat the rows of the first under ids and times of their own.
-- `bytes_scanned_ratio`: bytes that the next hour's run reads from files, of those that this run read.
+- `bytes_scanned_ratio`: bytes that the next hour's run reads from files, of those that this run read, what
+  did not fit into memory and was read back included. `data_bytes` is the size of log and labels: every column
+  of the log is read once for its hours, and those of labelled rows once more with their labels.
 
 Absolute times drift with the machine. `--rows` and `--large` make it smaller for a look.
 """
@@ -480,6 +482,7 @@ def large(rows: int) -> dict[str, Any]:
         "hundred_million_rows_counted": full["counted_rows"],
         "hundred_million_rows_values": full["count"],
         "bytes_scanned_ratio": following["bytes"] / full["bytes"],
+        "data_bytes": sum(path.stat().st_size for path in (warehouse / "example-bench").rglob("*.parquet")),
         "bytes_scanned_full": full["bytes"],
         "bytes_scanned_next": following["bytes"],
         "next_hour_seconds": following["seconds"],
