@@ -8,6 +8,7 @@ ended and all is written.
 Each command is answered by an errno, 4 bytes, 0 where it went well, once its effect is durable.
 """
 
+import mmap
 import os
 import struct
 import sys
@@ -20,6 +21,40 @@ OPEN, REOPEN, WRITE, CLOSE, DISCARD = range(5)
 offset. CLOSE: write the end, cut off what lies behind it, and call the file closed. DISCARD: remove it."""
 
 _ZEROS = memoryview(bytes(1 << 20))
+_BLOCK = 4096
+_DIRECT_BYTES = 1 << 16  # a larger group goes through the page cache
+_DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+class _File:
+    """A segment that is open.
+
+    Attributes:
+        file: for writes through the page cache.
+        path: without suffix.
+        direct: for writes past it, each durable when it returns; None where the file system has none.
+        fresh: its entry in the folder is not known to be durable.
+        reserved: where the zeros end that follow what is written.
+        end: where the last write ended.
+        tail: bytes of the last block before that.
+    """
+
+    __slots__ = ("direct", "end", "file", "fresh", "path", "reserved", "tail")
+
+    def __init__(self, file: int, path: str, direct: "int | None") -> None:
+        self.file = file
+        self.path = path
+        self.direct = direct
+        self.fresh = True
+        self.reserved = 0
+        self.end = 0
+        self.tail = b""
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        os.close(self.file)
+        if self.direct is not None:
+            os.close(self.direct)
 
 
 class Disk:
@@ -33,8 +68,8 @@ class Disk:
     def __init__(self, folder: str, suffixes: "tuple[str, str]" = (".open", ".log")) -> None:
         self._folder = folder
         self._open_suffix, self._closed_suffix = suffixes
-        self._files: dict[int, tuple[int, str]] = {}
-        self._fresh: set[int] = set()  # whose entry in the folder is not known to be durable
+        self._files: dict[int, _File] = {}
+        self._buffer = memoryview(mmap.mmap(-1, _DIRECT_BYTES))  # aligned, as direct writes need it
 
     def obey(self, operation: int, number: int, offset: int, zeros: int, data: bytes) -> int:
         """Carry out a command; return the errno."""
@@ -58,50 +93,86 @@ class Disk:
             file = os.open(path + self._open_suffix, flags, 0o600)
         except FileNotFoundError:
             return  # the process before had closed or removed it already
-        self._files[number] = (file, path)
-        self._fresh.add(number)
+        direct = None
+        if _DIRECT:
+            try:
+                direct = os.open(path + self._open_suffix, os.O_WRONLY | os.O_CLOEXEC | _DIRECT | os.O_DSYNC)
+            except OSError:  # a file system without it
+                direct = None
+        self._files[number] = _File(file, path, direct)
 
     def _write(self, number: int, offset: int, data: bytes, zeros: int) -> None:
         if number not in self._files:
             raise FileNotFoundError(2, "no such segment")
-        file = self._files[number][0]
+        file = self._files[number]
+        if zeros or not self._write_direct(file, offset, data):
+            self._write_cached(file, offset, data, zeros)
+        rest = (offset + len(data)) % _BLOCK
+        known = file.tail if file.end == offset else b""
+        file.tail = (known + data)[-rest:] if rest else b""
+        file.end = offset + len(data) if len(file.tail) == rest else -1
+
+    def _write_cached(self, file: _File, offset: int, data: bytes, zeros: int) -> None:
         # Over zeros, a sync need not record a new size or extent in the file system's journal: on ext4 that
         # halves its time and CPU against a file that grows or has space reserved.
-        written = os.pwritev(file, [data, _ZEROS[:zeros]], offset)
+        written = os.pwritev(file.file, [data, _ZEROS[:zeros]], offset)
         while written < len(data):
-            written += os.pwrite(file, data[written:], offset + written)
-        if number in self._fresh:
-            os.fsync(file)
+            written += os.pwrite(file.file, data[written:], offset + written)
+        file.reserved = max(file.reserved, offset + written)
+        if file.fresh:
+            os.fsync(file.file)
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
-            self._fresh.discard(number)
+            file.fresh = False
         else:
-            os.fdatasync(file)
+            os.fdatasync(file.file)
+
+    def _write_direct(self, file: _File, offset: int, data: bytes) -> bool:
+        """Write whole blocks past the page cache; return False where that cannot be done.
+
+        It takes a third less time and CPU than a write and a sync, and does not wait for who else syncs.
+        """
+        start, size = offset - len(file.tail), len(file.tail) + len(data)
+        end = -(-size // _BLOCK) * _BLOCK
+        if file.direct is None or file.end != offset or end > _DIRECT_BYTES or start + end > file.reserved:
+            return False
+        buffer = self._buffer
+        buffer[: len(file.tail)] = file.tail
+        buffer[len(file.tail) : size] = data
+        buffer[size:end] = _ZEROS[: end - size]
+        try:
+            return os.pwrite(file.direct, buffer[:end], start) == end
+        except OSError as error:
+            if error.errno != 22:
+                raise
+            os.close(file.direct)  # its blocks are larger
+            file.direct = None
+            return False
 
     def _close(self, number: int, offset: int, end: bytes) -> None:
         if number not in self._files:
             return
-        file, path = self._files.pop(number)
+        file = self._files.pop(number)
         try:
             try:
-                if os.pwrite(file, end, offset) < len(end):
+                if os.pwrite(file.file, end, offset) < len(end):
                     end = b""  # the rows are durable; only the end is missing
             except OSError:
                 end = b""
-            os.ftruncate(file, offset + len(end))
-            os.fdatasync(file)
+            os.ftruncate(file.file, offset + len(end))
+            os.fdatasync(file.file)
         finally:
-            os.close(file)
-            os.rename(path + self._open_suffix, path + self._closed_suffix)
+            file.close()
+            os.rename(file.path + self._open_suffix, file.path + self._closed_suffix)
 
     def _discard(self, number: int) -> None:
         if number in self._files:
-            file, path = self._files.pop(number)
-            os.close(file)
-            os.unlink(path + self._open_suffix)
+            file = self._files.pop(number)
+            file.close()
+            os.unlink(file.path + self._open_suffix)
 
 
 def main(folder: str, commands: int, answers: int) -> None:

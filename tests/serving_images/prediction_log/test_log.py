@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -23,9 +24,10 @@ from serving_images.prediction_log import (
     ThreadedLog,
     decode,
 )
+from serving_images.prediction_log import disk as disks
 from serving_images.prediction_log import folder as folders
 from serving_images.prediction_log import segment as segments
-from serving_images.prediction_log.disk import CLOSE, OPEN, WRITE, Disk
+from serving_images.prediction_log.disk import CLOSE, OPEN, REOPEN, WRITE, Disk
 from tests.serving_images.prediction_log.samples import (
     IDS,
     KEY,
@@ -319,6 +321,31 @@ def test_disk_that_cannot_sync_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     assert disk.obey(CLOSE, 1, 5, 0, b" end") == 0
     assert (tmp_path / f"{name}.log").read_bytes() == b"first end"
     assert disk.obey(WRITE, 1, 9, 0, b"late") == errno.ENOENT
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_groups_of_all_sizes_lie_behind_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    """Past the page cache or through it, over zeros or beyond them, by one process or another after it."""
+    if not direct:
+        monkeypatch.setattr(disks, "_DIRECT", 0)
+    chance, content = random.Random(1), b""
+    name = folders.name(1, 1_795_392_000_000_000, "0" * 16)
+    disk = Disk(str(tmp_path))
+    assert disk.obey(OPEN, 1, 0, 0, name.encode()) == 0
+    assert disk.obey(WRITE, 1, 0, 300_000, b"") == 0
+    for number in range(300):
+        group = chance.randbytes(chance.choice([1, 7, 900, 4095, 4096, 4097, 20_000, 70_000]))
+        zeros = 100_000 if number % 50 == 49 else 0
+        assert disk.obey(WRITE, 1, len(content), zeros, group) == 0
+        content += group
+        if number % 100 == 99:
+            disk = Disk(str(tmp_path))
+            assert disk.obey(REOPEN, 1, 0, 0, name.encode()) == 0
+        assert (tmp_path / f"{name}.open").read_bytes().startswith(content)
+    assert disk.obey(CLOSE, 1, len(content), 0, b"end") == 0
+    assert (tmp_path / f"{name}.log").read_bytes() == content + b"end"
 
 
 def test_process_that_writes_is_killed_and_nothing_is_lost(tmp_path: Path) -> None:
