@@ -41,12 +41,11 @@ class PredictionIds:
     def take(self, count: int) -> list[str]:
         """Return the ids of `count` predictions asked for now, in order."""
         first = self.next()
+        if count == 1:
+            return [first]
         start = self._counter
         self._counter = (start + count - 1) % _COUNTER
-        return [
-            first,
-            *[f"{self._prefix}{(start + i) % _COUNTER:012x}" for i in range(1, count)],
-        ][:count]
+        return [first, *[f"{self._prefix}{(start + i) % _COUNTER:012x}" for i in range(1, count)]][:count]
 
 
 def is_prediction_id(text: str) -> bool:
