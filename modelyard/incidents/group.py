@@ -15,6 +15,7 @@ from modelyard.incidents.incident import (
     Incident,
     Known,
     Root,
+    began,
     says,
     together,
     when,
@@ -245,7 +246,7 @@ def _suspects(findings: Sequence[Finding], deployments: Sequence[Deployment]) ->
 def _causes(root: Root, findings: Sequence[Finding], suspects: Sequence[Deployment]) -> tuple[Cause, ...]:
     """Return what may have brought it about, the likeliest first, each with what speaks for it."""
     causes = []
-    since = min(finding.episode.since for finding in findings)
+    since = f"since {began(findings)}".replace("since between", "between")
     for deployment in suspects:
         by = f" by {deployment.actor}" if deployment.actor else ""
         at = f" at commit {deployment.commit[:12]}" if deployment.commit else ""
@@ -261,15 +262,13 @@ def _causes(root: Root, findings: Sequence[Finding], suspects: Sequence[Deployme
         causes.append(
             Cause(
                 "upstream data",
-                f"{len(inputs)} features changed together since {when(since)}: "
+                f"{len(inputs)} features changed together, {since}: "
                 f"{', '.join(inputs)}; what they come from is the same source",
             )
         )
     elif inputs:
         causes.append(
-            Cause(
-                "upstream data", f"{' and '.join(inputs)} changed since {when(since)}, no other feature did"
-            )
+            Cause("upstream data", f"{' and '.join(inputs)} changed, {since}; no other feature did")
         )
     traffic = [f for f in findings if f.stage in (Stage.TRAFFIC, Stage.USAGE)]
     if traffic:

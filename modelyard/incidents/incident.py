@@ -1,5 +1,6 @@
 """What is wrong with a model: the incident, what it was found by, and what an evaluation says of all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -153,6 +154,23 @@ class Evaluation:
 def together(one: Finding, other: Finding) -> bool:
     """Return whether two findings began at the same time, as far as their windows can tell."""
     return abs(one.episode.since - other.episode.since) <= max(one.window, other.window)
+
+
+def began(findings: Sequence[Finding]) -> str:
+    """Return when it began, as well as windows can tell; the root stands first.
+
+    A window says that it began within it; the shortest that became bad within the root's says it best.
+    """
+    root = findings[0]
+    at = root.episode.since
+    best = min(
+        (finding for finding in findings if at <= finding.episode.since < at + root.window),
+        key=lambda finding: (finding.window, finding.episode.since),
+    )
+    start = best.episode.since
+    if best.window <= timedelta(hours=1):
+        return when(start)
+    return f"between {start:%Y-%m-%d %H:%M} and {when(start + best.window)}"
 
 
 def says(finding: Finding) -> str:

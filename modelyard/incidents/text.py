@@ -1,6 +1,6 @@
 """What an alert says: all that a person needs who was woken by it and knows the model little."""
 
-from modelyard.incidents.incident import Incident, Root, says
+from modelyard.incidents.incident import Incident, Root, began, says, when
 from modelyard.monitors.alert import page_of
 from modelyard.monitors.measuring.watched import Watched
 from modelyard.naming import LABEL, NAMESPACE, WORKLOAD, fit
@@ -61,7 +61,7 @@ def text(incident: Incident) -> str:
         f"- {'Models' if incident.also else 'Model'}: {', '.join(one.name for one in models)}",
         f"- Severity: {incident.severity} ({_TELLS[incident.severity]})",
         f"- Owner: {subject.owner}; escalation: {subject.escalation}",
-        f"- Since: {incident.since:%Y-%m-%d %H:%M} UTC; seen at {incident.opened:%Y-%m-%d %H:%M} UTC",
+        f"- Since: {began(incident.findings)}; seen at {when(incident.opened)}",
     ]
     if incident.version is not None:
         lines.append(f"- Version: {incident.version}")

@@ -21,6 +21,7 @@ from modelyard.incidents import (
     Silence,
     evaluate,
 )
+from modelyard.incidents.incident import Finding, began
 from modelyard.incidents.judge import episodes
 from modelyard.incidents.text import text, title
 from modelyard.monitors.measuring.watched import Watched
@@ -454,10 +455,10 @@ def test_the_text_names_all_that_a_person_needs(incident: Incident) -> None:
         "flights/delay: feature distance is broken",
         "Severity: critical (pages a person)",
         "Owner: flights@example.com; escalation: pager-flights",
-        "Since: 2026-03-08 00:00 UTC",
+        "Since: between 2026-03-08 00:00 and 2026-03-09 00:00 UTC; seen at",
         "90 %, above 5 %, on 900 rows up to 2026-03-10 00:00 UTC",
         "1. deployment: version 2 went into service at 2026-03-08 00:00 UTC, with 10 % of the traffic",
-        "2. upstream data: distance changed since 2026-03-08 00:00 UTC, no other feature did",
+        "2. upstream data: distance changed, between 2026-03-08 00:00 and 2026-03-09 00:00 UTC; no other",
         "## First three things to do",
         "docs/runbooks/quality-invalid.md",
         "project=example-flights",
@@ -466,6 +467,18 @@ def test_the_text_names_all_that_a_person_needs(incident: Incident) -> None:
     ):
         assert part in body, (part, body)
     assert "{" not in body
+
+
+def test_the_shortest_window_says_best_when_it_began(incident: Incident) -> None:
+    root, *rest = incident.findings
+    begun = root.episode.since + timedelta(hours=9)
+
+    def hourly(since: datetime) -> Finding:
+        return Finding(root.monitor, replace(root.episode, since=since), timedelta(hours=1))
+
+    assert began((root, *rest, hourly(begun + timedelta(hours=2)), hourly(begun))) == "2026-03-08 09:00 UTC"
+    later = hourly(root.episode.since + timedelta(days=2))  # what follows
+    assert began((root, later)) == "between 2026-03-08 00:00 and 2026-03-09 00:00 UTC"
 
 
 def test_a_protected_feature_is_counted_and_not_shown(incident: Incident) -> None:
