@@ -28,6 +28,7 @@ _REPORT_SECONDS = 10.0  # how often a lasting fault is logged
 _RESTART_SECONDS = 0.5  # between two starts of the disk's process, but for the first
 _PIPE_BYTES = 1 << 20
 _FIRST_ZEROS, _MOST_ZEROS = 1 << 16, 1 << 20
+_MANY_CLOSED = 100  # segments of which some may be sent by now
 
 
 class Outcome(StrEnum):
@@ -122,6 +123,7 @@ class Journal:
         # Segments of this process that are closed, or about to be: time, rows by key.
         self.closed: dict[str, tuple[int, dict[str, int]]] = {}
         self.closing: dict[str, tuple[int, dict[str, int]]] = {}
+        self._most_closed = _MANY_CLOSED
         self._folder = folder
         self._lock = lock
         self._max_bytes = max_bytes
@@ -179,11 +181,16 @@ class Journal:
         await self._loop.run_in_executor(None, self._process.wait)
 
     def abandon(self) -> None:
-        """Let the disk's process end, with what it has been sent."""
+        """Let the disk's process end, with what it has been sent; count what waits as lost."""
         self._ending = True
         if self._roll_timer:
             self._roll_timer.cancel()
         self._unplug()
+        left, self._flying, self._queue = self._flying + self._queue, [], []
+        for stream, entries, rows, done in left:
+            self.waiting_bytes -= len(entries)
+            stream.lost += rows
+            self._loop.call_soon(done, stream.failure)
 
     # Groups
 
@@ -313,13 +320,28 @@ class Journal:
         self._size += len(end)
         return _Command(disks.CLOSE, segment.number, segment.name, segment.bytes, end)
 
+    def _forget_sent(self) -> None:
+        """Keep `closed` small where nobody asks for counts."""
+        if len(self.closed) < self._most_closed:
+            return
+        with contextlib.suppress(OSError):
+            present = {segment.name for segment in folders.segments(self._folder)}
+            for name in self.closed.keys() - present:
+                self.closed.pop(name, None)
+        self._most_closed = _MANY_CLOSED + 2 * len(self.closed)
+
     def _schedule_roll(self) -> None:
         if self._roll_timer:
             self._roll_timer.cancel()
         self._roll_timer = self._loop.call_later(self._roll_seconds, self._roll)
 
     def _roll(self) -> None:
-        if folders.segments(self._folder):
+        try:
+            behind = bool(folders.segments(self._folder))
+        except OSError as error:  # such as too many open files
+            self._report(error)
+            behind = True
+        if behind:
             self._schedule_roll()  # the shipper is behind: few large segments serve it better
         elif self._flying:
             self._roll_due = True
@@ -330,7 +352,12 @@ class Journal:
 
     def _start(self) -> None:
         commands, self._commands_pipe = os.pipe()
-        self._answers_pipe, answers = os.pipe()
+        try:
+            self._answers_pipe, answers = os.pipe()
+        except OSError:
+            os.close(commands)
+            os.close(self._commands_pipe)
+            raise
         self._started = time.monotonic()
         try:
             with contextlib.suppress(OSError):  # the system allows less: more writes, then
@@ -409,6 +436,7 @@ class Journal:
             else:
                 if command.operation == disks.CLOSE:
                     self.closed[command.name] = self.closing.pop(command.name)
+                    self._forget_sent()
                 if fault:
                     self._report(fault)  # its rows are durable; it is sent once a process recovers it
         self._wake()

@@ -222,7 +222,7 @@ class PredictionLog:
             finished = state.partial.get(segment.name, ())
             unsent.append((segment.time_us, {k: n for k, n in rows.items() if k not in finished}))
         for name in closed.keys() - present:
-            del closed[name]
+            closed.pop(name, None)
         unsent += self._journal.closing.values()
         if current:
             unsent.append(current[1:])

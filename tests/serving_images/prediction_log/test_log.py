@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -273,6 +274,50 @@ def test_waiting_entries_are_bounded(logs: Logs) -> None:
         await log.aclose()
 
     asyncio.run(serve())
+
+
+def test_end_beside_a_disk_that_hangs_tells_all_who_wait(logs: Logs) -> None:
+    async def serve() -> None:
+        log = in_loop(logs.folder)
+        await log.write(KEY, encoded(), 1)
+        disk = log.disk_pid
+        os.kill(disk, signal.SIGSTOP)
+        try:
+            waiting = [asyncio.create_task(log.write(KEY, encoded(), 1))]
+            await asyncio.sleep(0.05)  # the first is on its way, the others are queued
+            waiting += [asyncio.create_task(log.write(KEY, encoded(), 1)) for _ in range(2)]
+            await asyncio.sleep(0)
+            await log.aclose(timeout=-9.9)
+        finally:
+            os.kill(disk, signal.SIGCONT)
+        assert await asyncio.gather(*waiting) == [Outcome.DROPPED] * 3
+        assert (log.counts().accepted, log.counts().durable, log.counts().dropped) == (4, 1, 3)
+
+    asyncio.run(serve())
+
+
+def test_segment_closes_by_age_though_files_ran_out(logs: Logs) -> None:
+    log = logs(roll_seconds=0.05)
+    log.write(KEY, encoded(), 1)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # no folder can be looked into
+    try:
+        time.sleep(0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with within(10) as ticks:
+        for _ in ticks:
+            if closed(logs.folder):
+                break
+
+
+def test_segments_that_are_gone_are_forgotten(logs: Logs) -> None:
+    log = logs(segment_bytes=100)
+    for _ in range(300):
+        log.write(KEY, encoded(), 1)
+        for path in closed(logs.folder):  # as the shipper does once they are sent
+            path.unlink()
+    assert len(log.log._journal.closed) < 150
 
 
 def test_group_larger_than_a_pipe(logs: Logs) -> None:
