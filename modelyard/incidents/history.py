@@ -6,7 +6,7 @@ changes another's, and all see the same sum.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from statistics import median
 from typing import Any
@@ -403,8 +403,3 @@ def figures(found: Iterable[Alert]) -> Figures:
 
 def _minutes(times: Sequence[timedelta]) -> float | None:
     return round(median(time / timedelta(minutes=1) for time in times), 1) if times else None
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)

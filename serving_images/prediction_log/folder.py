@@ -127,7 +127,7 @@ def recover(folder: Path) -> list[SegmentFile]:
             segment.path.unlink()
             continue
         with contextlib.suppress(UnknownFormatError):  # which the shipper puts into quarantine
-            os.truncate(segment.path, parse(data).end)  # gives back what was reserved
+            os.truncate(segment.path, parse(data).end)  # gives back the zeros behind
         segment.path.rename(segment.path.with_suffix(CLOSED))
     sync(folder)
     return segments(folder)

@@ -1,6 +1,6 @@
 """The journal: makes groups of entries durable from an event loop, one group on its way at a time.
 
-append -> queue -> frames of a group -> pipe -> disk.py: one write, one sync -> pipe -> outcomes
+append -> queue -> frames of a group -> pipe -> disk.py: one durable write -> pipe -> outcomes
 """
 
 import asyncio
@@ -153,7 +153,7 @@ class Journal:
         self._start()
 
     def append(self, item: Item) -> None:
-        """Have entries written: with all others of this turn of the loop, or that come during a sync."""
+        """Have entries written, with all that come in this turn of the loop or while the disk writes."""
         if not self._queue and not self._flying:
             self._loop.call_soon(self._commit)
         self._queue.append(item)

@@ -6,7 +6,7 @@
 All numbers are little-endian. `marker` is random per segment: after damage, reading goes on at the next frame
 that begins with it and whose checksum holds, and nobody who sends features can forge one. `kind` is the index
 of the schema among the header's, or HEADER (written twice), or END. `rows before` says how many rows damage
-has cost. The checksum covers the frame but for itself. Zeros may follow: they are reserved, not written.
+has cost. The checksum covers the frame but for itself. Zeros may follow: room for what comes next.
 """
 
 import os
@@ -75,7 +75,7 @@ class Segment:
     ending: dict[str, int] | None = None
     """Rows by key as the end says; None where the segment was not closed: its process was killed."""
     end: int = 0
-    """Bytes that were written; beyond them space is reserved."""
+    """Bytes up to the last that is no zero; beyond them lies room that was never used."""
 
     def rows(self) -> dict[str, int]:
         """Return the readable rows by key."""

@@ -43,7 +43,6 @@ _BINARY_TYPES = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
-_NUMBER_TYPES = set(_BINARY_TYPES) - {"BOOL"}
 _REQUEST_KEYS = {"id", "parameters", "inputs", "outputs"}
 _TENSOR_KEYS = {"name", "shape", "datatype", "parameters", "data"}
 

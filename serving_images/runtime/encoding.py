@@ -5,7 +5,7 @@ As numbers, booleans are 0 and 1, a text is its place in `categories`, a time it
 what is missing or unknown is NaN.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,6 +72,3 @@ def seconds(time: datetime | None) -> float:
     if time is None:
         return NAN
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-
-
-Feed = Matrix | Mapping[str, npt.NDArray[Any]]

@@ -176,12 +176,6 @@ def _tidy(model: onnx.ModelProto, inputs: Inputs) -> None:
     model.metadata_props.append(onnx.StringStringEntryProto(key=INPUTS_PROPERTY, value=inputs))
 
 
-def inputs_of(model: onnx.ModelProto) -> Inputs:
-    """Return the form of the inputs of a model of the standard form."""
-    (value,) = (entry.value for entry in model.metadata_props if entry.key == INPUTS_PROPERTY)
-    return "columns" if value == "columns" else "matrix"
-
-
 def refuse_foreign(model: onnx.ModelProto) -> None:
     """Refuse operators that a server does not have, and weights in files beside the model.
 

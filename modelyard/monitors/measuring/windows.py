@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
-from modelyard.monitors.measuring.watched import DAY, HOUR
+from modelyard.monitors.measuring.watched import DAY
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Span = tuple[datetime, datetime]
@@ -34,8 +34,3 @@ def ending(length: timedelta, after: datetime, until: datetime) -> Iterator[Span
 def newer(span: Span, counted: Mapping[datetime, datetime], measured: datetime) -> bool:
     """Return whether an hour of the window `span` was counted after the window was measured."""
     return any(span[0] <= hour < span[1] and time > measured for hour, time in counted.items())
-
-
-def whole_hours(length: timedelta) -> int:
-    """Return how many hours a window has."""
-    return length // HOUR
