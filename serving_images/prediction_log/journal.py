@@ -26,6 +26,7 @@ _GROUP_BYTES = 8 << 20  # bounds the memory of one write
 _RETRY_SECONDS = 0.1  # how long the disk is left alone after it refused
 _REPORT_SECONDS = 10.0  # how often a lasting fault is logged
 _RESTART_SECONDS = 0.5  # between two starts of the disk's process, but for the first
+_MOST_DEATHS = 5  # of the disk's process without an answer between: what it was to write is given up
 _PIPE_BYTES = 1 << 20
 _FIRST_ZEROS, _MOST_ZEROS = 1 << 16, 1 << 20
 _MANY_CLOSED = 100  # segments of which some may be sent by now
@@ -120,6 +121,7 @@ class Journal:
         self.commits = 0  # groups that are durable
         self.waiting_bytes = 0  # of entries whose outcome is not known
         self.restarts = 0  # of the disk's process
+        self._deaths = 0  # of it, since it wrote a group or said that it cannot
         # Segments of this process that are closed, or about to be: time, rows by key.
         self.closed: dict[str, tuple[int, dict[str, int]]] = {}
         self.closing: dict[str, tuple[int, dict[str, int]]] = {}
@@ -429,6 +431,7 @@ class Journal:
             command = self._commands.popleft()
             fault = OSError(number, os.strerror(number)) if number else None
             if command.operation == disks.WRITE:
+                self._deaths = 0
                 self._settle(self._open_fault or fault)
                 self._open_fault = None
             elif command.operation == disks.OPEN:
@@ -447,8 +450,25 @@ class Journal:
         self._process.wait()
         if not self._ending:
             _LOGGER.error("the process that writes the prediction log ended; it is started again")
+            self._deaths += 1
+            if self._deaths >= _MOST_DEATHS:
+                self._give_up(OSError(f"the process that writes ended {self._deaths} times"))
             wait = max(0.0, self._started + _RESTART_SECONDS - time.monotonic())
             self._loop.call_later(wait, self._restart)
+
+    def _give_up(self, error: OSError) -> None:
+        """Count the group on its way as lost: nobody knows when there will be a process that writes it."""
+        self._report(error)
+        if not self._flying:
+            return
+        given_up = {c.number for c in self._commands if c.operation == disks.WRITE}
+        self._commands = deque(
+            c
+            for c in self._commands
+            if c.number not in given_up or c.operation not in (disks.OPEN, disks.WRITE)
+        )
+        self._open_fault = None
+        self._settle(error)
 
     def _restart(self) -> None:
         """Start the process again, and send again what was not answered: done twice, it is as done once."""
@@ -457,7 +477,7 @@ class Journal:
         try:
             self._start()
         except OSError as error:
-            self._report(error)
+            self._give_up(error)
             self._loop.call_later(_RESTART_SECONDS, self._restart)
             return
         self.restarts += 1

@@ -417,6 +417,33 @@ def test_process_that_writes_is_killed_and_nothing_is_lost(tmp_path: Path) -> No
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("program", ["/dev/null", "/bin/false"])
+def test_process_that_cannot_be_started_again_is_a_disk_that_refuses(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    async def run() -> None:
+        log = in_loop(logs.folder, roll_seconds=1000)
+        kept = IDS.take(2)
+        assert await log.write(KEY, encoded(ids=kept[:1]), 1) is Outcome.DURABLE
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", program)
+            os.kill(log.disk_pid, signal.SIGKILL)
+            for _ in range(2):
+                while await log.write(KEY, encoded(), 1) is not Outcome.DROPPED:
+                    continue
+                await asyncio.sleep(0.15)  # until it is tried again
+        while await log.write(KEY, encoded(ids=kept[1:]), 1) is not Outcome.DURABLE:
+            await asyncio.sleep(0.05)
+        counts = log.counts()
+        assert counts.accepted == counts.durable + counts.dropped
+        await log.aclose()
+        assert [one for one in written(logs.folder) if one in kept] == kept
+        assert len(written(logs.folder)) == counts.durable
+        assert not list(logs.folder.glob("*.open"))
+
+    asyncio.run(run())
+
+
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a file")
     with pytest.raises(OSError):
