@@ -1,10 +1,10 @@
-"""What the prediction log costs the process that serves: CPU per row, and the disk's share of the wait.
+"""What the prediction log costs the process that serves: CPU per row; and how fast rows are written and sent.
 
 python -m benchmarks.prediction_log
 
 Requests of one row and 20 features are answered from one event loop, `--under-way` at a time, once without
-the log and once with it. Rounds alternate; the medians' difference is the log's cost, its thread included,
-the shipper's process not. Writes build/bench/prediction_log.json.
+the log and once with it. Rounds alternate; the medians' difference is the log's cost; the processes that
+write and ship are not in it. Writes build/bench/prediction_log.json.
 """
 
 import argparse
@@ -37,8 +37,8 @@ def entry(ids: PredictionIds) -> bytes:
     return encode([Entry(time.time_ns() // 1000, 812, "bench", None, ids.take(1), VALUES, [12.5])])
 
 
-async def answer(requests: int, under_way: int, log: PredictionLog | None) -> tuple[float, float]:
-    """Answer requests; return the CPU microseconds per request, of the process and of the loop's thread."""
+async def answer(requests: int, under_way: int, log: PredictionLog | None) -> float:
+    """Answer requests; return the CPU microseconds per request."""
     loop = asyncio.get_running_loop()
     ids = PredictionIds()
     finished = loop.create_future()
@@ -61,12 +61,11 @@ async def answer(requests: int, under_way: int, log: PredictionLog | None) -> tu
         else:
             log.append(KEY, entry(ids), 1, done)
 
-    begun = time.process_time(), time.thread_time()
+    begun = time.process_time()
     for _ in range(under_way):
         start()
     await finished
-    whole, own = time.process_time() - begun[0], time.thread_time() - begun[1]
-    return whole / requests * 1e6, own / requests * 1e6
+    return (time.process_time() - begun) / requests * 1e6
 
 
 def encoding(count: int = 20_000) -> float:
@@ -90,12 +89,8 @@ async def measure(folder: Path, requests: int, under_way: int, rounds: int) -> d
         groups.append(requests / (log.commits - before))
     await log.aclose()
 
-    def difference(which: int) -> float:
-        return statistics.median(t[which] for t in with_log) - statistics.median(t[which] for t in without)
-
     return {
-        "cpu_us_per_row": difference(0),
-        "loop_thread_us_per_row": difference(1),
+        "cpu_us_per_row": statistics.median(with_log) - statistics.median(without),
         "encode_us": statistics.median(encoding() for _ in range(rounds)),
         "rows_per_commit": statistics.median(groups),
         "rows_per_second": requests / statistics.median(seconds),
