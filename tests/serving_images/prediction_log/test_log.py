@@ -485,7 +485,7 @@ def test_what_a_killed_server_was_writing_is_still_sent(tmp_path: Path) -> None:
         server.wait()
     with within(30) as ticks:
         for _ in ticks:
-            if stored(warehouse).num_rows == 3:
+            if stored(warehouse).num_rows == 3 and not closed(folder):
                 break
     log = ThreadedLog(folder, {KEY: SCHEMA}, ship=False, patience=10.0)
     assert log.counts().lag_rows == 0

@@ -318,5 +318,5 @@ def test_labels_joined_in_parts_are_those_joined_at_once(
         truths(place, {r["prediction_id"]: r["prediction"] + 1 for r in made[::2]}, BEGIN + DAY, "labels")
         place.measure(BEGIN + 2 * DAY)
         found.append(numbers(values_of(place)))
-    assert found[0] == found[1]
+    assert found[0] == pytest.approx(found[1], rel=1e-12)  # sums of parts round elsewhere
     assert found[0]["label_coverage"] == 0.5
