@@ -328,10 +328,11 @@ MONITORS: tuple[PlatformMonitor | EventMonitor, ...] = (
                 "BigQuery cannot be reached or refuses the rows, and the disk filled up meanwhile.",
                 "The table's schema lacks a column that a new version logs.",
                 "Much more traffic than the log's disk was made for.",
+                "The disk of the node fails, or the process that writes to it cannot be started.",
             ),
             steps=(
-                "See why the shipper fails: the logs of container `shipper` in a pod of the model that the "
-                "alert names.",
+                "See why the shipper fails: the lines of `serving_images.prediction_log` in the logs of "
+                "a pod of the model that the alert names.",
                 "See whether the team's stack was deployed after the version was pinned: the log table must "
                 "have the new features.",
                 "Note the time and the count in the incident: an auditor will ask.",
@@ -355,8 +356,8 @@ MONITORS: tuple[PlatformMonitor | EventMonitor, ...] = (
                 "More traffic than one shipper sends.",
             ),
             steps=(
-                "See why the shipper fails: the logs of container `shipper` in a pod of the model that the "
-                "alert names.",
+                "See why the shipper fails: the lines of `serving_images.prediction_log` in the logs of "
+                "a pod of the model that the alert names.",
                 "See how long the disk lasts: rows per second times the lag, against the volume's size.",
                 "See whether other models lag too: then look at BigQuery's quotas and status first.",
             ),

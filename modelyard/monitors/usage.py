@@ -104,8 +104,8 @@ MONITORS = (
             steps=(
                 "See whether it answers: `kubectl -n {namespace} get pods -l model={model}`, and ask it once "
                 "through the gateway.",
-                "See whether rows wait for the log: platform-log-lag and platform-log-dropped, and the logs "
-                "of container `shipper`.",
+                "See whether rows wait for the log: platform-log-lag and platform-log-dropped, and the lines "
+                "of `serving_images.prediction_log` in the logs of a pod.",
                 "Look at the last deployment of this team in `deployments`: if the silence began there, pin "
                 "the version before it and deploy. Else ask the callers.",
             ),
