@@ -6,8 +6,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import msgspec
@@ -241,9 +243,14 @@ class Service:
     def _await_log(self, stop: threading.Event) -> None:
         """Wait until the log takes an empty entry: to try messages would use up their attempts."""
         empty = encode([])
+        told: SimpleQueue[Outcome] = SimpleQueue()
         while not stop.wait(1.0):
-            if self._log.write(self._log_key, empty, 0) is Outcome.DURABLE:
-                return
+            self._log.append(self._log_key, empty, 0, told.put)
+            while not stop.is_set():  # a disk that hangs tells nothing
+                with suppress(Empty):
+                    if told.get(timeout=_POLL_SECONDS) is Outcome.DURABLE:
+                        return
+                    break
 
     def _open_log(self, config: Config) -> ThreadedLog:
         folder = self.settings.log

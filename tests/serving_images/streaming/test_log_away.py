@@ -1,5 +1,7 @@
 """The log is away: messages wait, are given back once, and none is lost or given up."""
 
+import os
+import signal
 import threading
 import urllib.error
 import urllib.request
@@ -109,3 +111,25 @@ def test_no_more_messages_are_held_than_settings_allow(
         thread.join()
     assert 0 < pubsub.largest_outstanding <= 20
     assert len(log_rows(tmp_path)) == 300
+
+
+def test_worker_whose_disk_hangs_hears_that_it_shall_stop(
+    pubsub: PubSubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELYARD_CACHE", str(tmp_path / "cache"))
+    service = Service(Settings(host="127.0.0.1", port=0, config=configured(tmp_path), log=tmp_path / "log"))
+    disk = service._log.log.disk_pid
+    os.kill(disk, signal.SIGSTOP)
+    stop = threading.Event()
+    waiting = threading.Thread(target=service._await_log, args=(stop,), daemon=True)
+    waiting.start()
+    try:
+        assert eventually(SECONDS, lambda: bool(service._log.log._journal._flying))
+        stop.set()
+        waiting.join(SECONDS)
+        assert not waiting.is_alive()
+    finally:
+        os.kill(disk, signal.SIGCONT)
+        service._publisher.stop()
+        service._subscriber.close()
+        service._log.close(1.0)
