@@ -43,6 +43,16 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class _Checked:
+    """Rows of a piece that are ready for the model."""
+
+    piece: Piece
+    features: pa.RecordBatch
+    hits: tables.Hits
+    unfit: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class _Scored:
     chunk: Chunk
     log: pa.RecordBatch
@@ -105,14 +115,16 @@ class Shard:
         waiting: deque[Future[_Scored] | _Commit] = deque()
         try:
             with Behind(self._write, DEPTH) as behind, ThreadPoolExecutor(self._threads, "score") as pool:
-                for piece in ahead(self._pieces(), DEPTH):
+                # Checks run beside the model, in the thread that reads.
+                for checked in ahead(map(self._checked, self._pieces()), DEPTH):
+                    piece = checked.piece
                     if begun != (piece.stream.number, piece.chunk):
                         if chunk:
                             waiting.append(_Commit(chunk))
                         begun = (piece.stream.number, piece.chunk)
                         chunk = self._store.begin(self.name(*begun))
                     assert chunk is not None
-                    waiting.append(pool.submit(self._score, piece, chunk))
+                    waiting.append(pool.submit(self._score, checked, chunk))
                     while len(waiting) > self._threads:
                         behind.put(_result(waiting.popleft()))
                 if chunk:
@@ -149,15 +161,19 @@ class Shard:
                         self._progress.resumed += rows.num_rows
                     position += rows.num_rows
 
-    def _score(self, piece: Piece, chunk: Chunk) -> _Scored:
-        """Return the rows that a piece becomes."""
+    def _checked(self, piece: Piece) -> _Checked:
         features = tables.typed(piece.rows, self._features)
         hits = tables.flags(features, self._features)
         unfit = tables.unfit(features, self._features)
         for flag, rows in hits.items():
             if self._reject and not flag.startswith("missing:"):
                 unfit |= rows
-        scores, bad = self._scores(features, unfit)
+        return _Checked(piece, features, hits, unfit)
+
+    def _score(self, checked: _Checked, chunk: Chunk) -> _Scored:
+        """Return the rows that a piece becomes."""
+        piece, features, hits = checked.piece, checked.features, checked.hits
+        scores, bad = self._scores(features, checked.unfit)
         answers = predictions(self._config, scores, bad)
         if answers.null_count:
             hits[UNSCORED] = answers.is_null().to_numpy(zero_copy_only=False)

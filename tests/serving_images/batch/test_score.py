@@ -1,5 +1,6 @@
 """A batch run: every row once, with the model's own predictions, whatever is killed meanwhile."""
 
+import http.client
 import json
 import random
 import signal
@@ -406,7 +407,7 @@ def test_pages_tell_how_far_a_shard_is(tmp_path: Path) -> None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
                 seen = answer.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # not there yet, or gone within an answer
             time.sleep(0.01)
     assert process.communicate()[1].count("rows/s")
     assert process.returncode == 0
