@@ -14,7 +14,6 @@ from pathlib import Path
 from serving_images.prediction_log.log import (
     PATIENCE_SECONDS,
     LogCounts,
-    LogInUseError,
     Policy,
     PredictionLog,
 )
@@ -24,6 +23,7 @@ from serving_images.rest.versions import Version, Versions, check, log_key, log_
 from serving_images.runtime import artifact
 from serving_images.runtime.config import Config, config_files, config_path, load, log_folder
 from serving_images.runtime.errors import Refused
+from serving_images.runtime.logs import opening
 from serving_images.runtime.metrics import Metrics, Sample
 
 _LOGGER = logging.getLogger("modelyard")
@@ -204,7 +204,7 @@ class Server:
 
     def _open_log(self, configs: Sequence[Config]) -> PredictionLog:
         folder = self.settings.log
-        try:
+        with opening(folder):
             return PredictionLog(
                 folder,
                 {log_key(config): log_schema(config, configs) for config in configs},
@@ -213,13 +213,6 @@ class Server:
                 warehouse=Path(configs[0].warehouse) if configs[0].warehouse else None,
                 patience=PATIENCE_SECONDS,
             )
-        except LogInUseError as error:
-            raise Refused(str(error)) from None
-        except OSError as error:
-            raise Refused(
-                f"the prediction log cannot be written to {folder}: {error.strerror}. Name a folder that "
-                "can, with MODELYARD_LOG_DIR"
-            ) from None
 
     def _log_rows(self) -> Iterable[Sample]:
         for labels, counts in self._log_counts():

@@ -16,11 +16,12 @@ import msgspec
 
 from serving_images.prediction_log.entry import LogSchema, encode
 from serving_images.prediction_log.journal import Outcome
-from serving_images.prediction_log.log import PATIENCE_SECONDS, LogCounts, LogInUseError, Policy
+from serving_images.prediction_log.log import PATIENCE_SECONDS, LogCounts, Policy
 from serving_images.prediction_log.threaded import ThreadedLog
 from serving_images.runtime import artifact
 from serving_images.runtime.config import Config, config_path, load, log_folder
 from serving_images.runtime.errors import Refused
+from serving_images.runtime.logs import opening
 from serving_images.runtime.metrics import Metrics, Sample
 from serving_images.runtime.model import OnlineModel
 from serving_images.runtime.pages import Pages
@@ -254,7 +255,7 @@ class Service:
 
     def _open_log(self, config: Config) -> ThreadedLog:
         folder = self.settings.log
-        try:
+        with opening(folder):
             return ThreadedLog(
                 folder,
                 {self._log_key: log_schema(config)},
@@ -264,13 +265,6 @@ class Service:
                 warehouse=Path(config.warehouse) if config.warehouse else None,
                 patience=PATIENCE_SECONDS,
             )
-        except LogInUseError as error:
-            raise Refused(str(error)) from None
-        except OSError as error:
-            raise Refused(
-                f"the prediction log cannot be written to {folder}: {error.strerror}. Name a folder that "
-                "can, with MODELYARD_LOG_DIR"
-            ) from None
 
     # Pages
     def _unhealthy(self) -> str | None:
