@@ -8,6 +8,7 @@ ended and all is written.
 Each command is answered by an errno, 4 bytes, 0 where it went well, once its effect is durable.
 """
 
+import errno
 import mmap
 import os
 import struct
@@ -20,10 +21,22 @@ OPEN, REOPEN, WRITE, CLOSE, DISCARD = range(5)
 """OPEN: make the file that is named. REOPEN: open one that a process before has made. WRITE: bytes at the
 offset. CLOSE: write the end, cut off what lies behind it, and call the file closed. DISCARD: remove it."""
 
+OPEN_SUFFIX, CLOSED_SUFFIX = ".open", ".log"
+"""Of segments that are being written, and that are closed."""
+
 _ZEROS = memoryview(bytes(1 << 20))
 _BLOCK = 4096
 _DIRECT_BYTES = 1 << 16  # a larger group goes through the page cache
 _DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+def sync_folder(folder: "str | os.PathLike[str]") -> None:
+    """Make a folder's entries durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _File:
@@ -62,12 +75,10 @@ class Disk:
 
     Args:
         folder: of the log.
-        suffixes: of segments that are being written, and that are closed.
     """
 
-    def __init__(self, folder: str, suffixes: "tuple[str, str]" = (".open", ".log")) -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._open_suffix, self._closed_suffix = suffixes
         self._files: dict[int, _File] = {}
         self._buffer = memoryview(mmap.mmap(-1, _DIRECT_BYTES))  # aligned, as direct writes need it
 
@@ -83,27 +94,27 @@ class Disk:
             else:
                 self._discard(number)
         except OSError as error:
-            return error.errno or 5
+            return error.errno or errno.EIO
         return 0
 
     def _open(self, number: int, name: str, anew: bool) -> None:
         path = os.path.join(self._folder, name)
         flags = os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT if anew else 0)
         try:
-            file = os.open(path + self._open_suffix, flags, 0o600)
+            file = os.open(path + OPEN_SUFFIX, flags, 0o600)
         except FileNotFoundError:
             return  # the process before had closed or removed it already
         direct = None
         if _DIRECT:
             try:
-                direct = os.open(path + self._open_suffix, os.O_WRONLY | os.O_CLOEXEC | _DIRECT | os.O_DSYNC)
+                direct = os.open(path + OPEN_SUFFIX, os.O_WRONLY | os.O_CLOEXEC | _DIRECT | os.O_DSYNC)
             except OSError:  # a file system without it
                 direct = None
         self._files[number] = _File(file, path, direct)
 
     def _write(self, number: int, offset: int, data: bytes, zeros: int) -> None:
         if number not in self._files:
-            raise FileNotFoundError(2, "no such segment")
+            raise FileNotFoundError(errno.ENOENT, "no such segment")
         file = self._files[number]
         if zeros or not self._write_direct(file, offset, data):
             self._write_cached(file, offset, data, zeros)
@@ -121,11 +132,7 @@ class Disk:
         file.reserved = max(file.reserved, offset + written)
         if file.fresh:
             os.fsync(file.file)
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self._folder)
             file.fresh = False
         else:
             os.fdatasync(file.file)
@@ -146,7 +153,7 @@ class Disk:
         try:
             return os.pwrite(file.direct, buffer[:end], start) == end
         except OSError as error:
-            if error.errno != 22:
+            if error.errno != errno.EINVAL:
                 raise
             os.close(file.direct)  # its blocks are larger
             file.direct = None
@@ -166,13 +173,13 @@ class Disk:
             os.fdatasync(file.file)
         finally:
             file.close()
-            os.rename(file.path + self._open_suffix, file.path + self._closed_suffix)
+            os.rename(file.path + OPEN_SUFFIX, file.path + CLOSED_SUFFIX)
 
     def _discard(self, number: int) -> None:
         if number in self._files:
             file = self._files.pop(number)
             file.close()
-            os.unlink(file.path + self._open_suffix)
+            os.unlink(file.path + OPEN_SUFFIX)
 
 
 def main(folder: str, commands: int, answers: int) -> None:

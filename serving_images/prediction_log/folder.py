@@ -18,9 +18,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving_images.prediction_log.disk import CLOSED_SUFFIX, OPEN_SUFFIX, sync_folder
 from serving_images.prediction_log.segment import UnknownFormatError, parse
 
-OPEN, CLOSED = ".open", ".log"
+OPEN, CLOSED = OPEN_SUFFIX, CLOSED_SUFFIX
 QUARANTINE = "quarantine"
 MAX_QUARANTINE = 64 << 20
 _NAME = re.compile(r"(\d{10})-(\d{16})-([0-9a-f]{16})\.(?:open|log)")
@@ -129,17 +130,8 @@ def recover(folder: Path) -> list[SegmentFile]:
         with contextlib.suppress(UnknownFormatError):  # which the shipper puts into quarantine
             os.truncate(segment.path, parse(data).end)  # gives back the zeros behind
         segment.path.rename(segment.path.with_suffix(CLOSED))
-    sync(folder)
+    sync_folder(folder)
     return segments(folder)
-
-
-def sync(folder: Path) -> None:
-    """Make the folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def quarantine(folder: Path, name: str, content: bytes, report: Mapping[str, object]) -> Path | None:
@@ -160,5 +152,5 @@ def quarantine(folder: Path, name: str, content: bytes, report: Mapping[str, obj
             file.flush()
             os.fsync(file.fileno())
         part.rename(place / f"{name}{suffix}")
-    sync(place)
+    sync_folder(place)
     return place / f"{name}.json"

@@ -189,9 +189,8 @@ class Journal:
             self._roll_timer.cancel()
         self._unplug()
         left, self._flying, self._queue = self._flying + self._queue, [], []
-        for stream, entries, rows, done in left:
-            self.waiting_bytes -= len(entries)
-            stream.lost += rows
+        self._lose(left)
+        for stream, _, _, done in left:
             self._loop.call_soon(done, stream.failure)
 
     # Groups
@@ -267,10 +266,7 @@ class Journal:
             self._commit()
         else:
             self.retry_at = time.monotonic() + _RETRY_SECONDS
-            for stream, entries, rows, _ in group:
-                self.waiting_bytes -= len(entries)
-                stream.lost += rows
-                self._lost += rows
+            self._lose(group)
             self._report(error)
             if not isinstance(error, NoRoomError) or (self._open and self._open.bytes >= self._segment_bytes):
                 self._close_segment()  # what is behind its durable part is cut off
@@ -282,6 +278,12 @@ class Journal:
             except Exception:
                 _LOGGER.exception("what waited for an entry failed")
         self._wake()
+
+    def _lose(self, items: list[Item]) -> None:
+        for stream, entries, rows, _ in items:
+            self.waiting_bytes -= len(entries)
+            stream.lost += rows
+            self._lost += rows
 
     def _make_sure_of_room(self, needed: int) -> None:
         if self._has_room(needed):

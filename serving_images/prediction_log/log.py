@@ -144,19 +144,18 @@ class PredictionLog:
             done: called once.
         """
         stream, journal = self._streams[key], self._journal
-        stream.accepted += rows
         if (
             (journal.retry_at and time.monotonic() < journal.retry_at)
             or journal.waiting_bytes > self._max_waiting
             or self._closed
         ):
-            stream.lost += rows
-            self._loop.call_soon(done, stream.failure)
+            self._loop.call_soon(done, self.lose(key, rows))
         else:
+            stream.accepted += rows
             journal.append((stream, entries, rows, done))
 
     def lose(self, key: str, rows: int) -> Outcome:
-        """Count rows that come after the end of the loop, and return their outcome."""
+        """Count rows that are not even tried, and return their outcome."""
         stream = self._streams[key]
         stream.accepted += rows
         stream.lost += rows

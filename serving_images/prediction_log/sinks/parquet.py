@@ -10,6 +10,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from serving_images.prediction_log.disk import sync_folder
 from serving_images.prediction_log.sinks import StoreAwayError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -94,8 +95,4 @@ def _write_whole(folder: Path, name: str, rows: pa.Table) -> None:
         part.rename(folder / name)
     finally:
         part.unlink(missing_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)

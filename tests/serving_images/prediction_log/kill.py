@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from serving_images.prediction_log import Outcome
+from serving_images.prediction_log.folder import holder
 from tests.serving_images import sample
 from tests.serving_images.prediction_log.samples import SCHEMA, closed, ids, stored
 from tests.serving_images.rest.serving import Served, request
@@ -100,9 +101,9 @@ class Server:
         """Return the process id of its shipper, once it has started to ship."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            holder = held_by(self.folder / "shipper.lock")
-            if holder in descendants(self.pid):
-                return holder
+            process = holder(self.folder, "shipper.lock")
+            if process in descendants(self.pid):
+                return process
             time.sleep(0.005)
         raise RuntimeError("the server has no shipper")
 
@@ -177,13 +178,6 @@ def children(pid: int) -> list[int]:
     except OSError:
         return []
     return [int(child) for child in found.split()]
-
-
-def held_by(lock: Path) -> int:
-    try:
-        return int(lock.read_text() or 0)
-    except (FileNotFoundError, ValueError):
-        return 0
 
 
 @dataclass

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving_images.prediction_log.kill import Load, RestServer, Server, compare, held_by, run
+from serving_images.prediction_log.folder import holder
+from tests.serving_images.prediction_log.kill import Load, RestServer, Server, compare, run
 from tests.serving_images.prediction_log.samples import closed, within
 
 
@@ -33,7 +34,7 @@ def test_shipper_alone_is_started_again(tmp_path: Path) -> None:
         os.kill(first, signal.SIGKILL)
         with within(60) as ticks:
             for _ in ticks:
-                if held_by(log / "shipper.lock") not in (0, first) and not list(warehouse.rglob(".*")):
+                if holder(log, "shipper.lock") not in (0, first) and not list(warehouse.rglob(".*")):
                     break
         time.sleep(0.2)
         until.set()
